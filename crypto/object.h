@@ -1,0 +1,54 @@
+/*
+ * object.h - small sealed objects: everything on disk or store that is neither an extent, a segment nor the
+ * index. [object]
+ *
+ *   offset size
+ *   0      4    magic "OBS1"
+ *   4      1    format version, 1
+ *   5      1    suite, 1 (XChaCha20-Poly1305, BLAKE2b, Ed25519, X25519, Argon2id)
+ *   6      1    type (enum object_type)
+ *   7      1    0
+ *   8      4    epoch (0: not under an epoch key)
+ *   12     24   nonce, random
+ *   36     n    ciphertext
+ *   36+n   16   tag
+ *
+ * AAD: the 36 bytes before the ciphertext || vault id || place. ${place} says where the object belongs (its
+ * name on the store, a slot number): an object put anywhere else does not open. [object-aad]
+ * The key is a subkey of its own for each type. Readers authenticate before they parse.
+ */
+#ifndef CRYPTO_OBJECT_H
+#define CRYPTO_OBJECT_H
+
+#include "crypto/bytes.h"
+#include "crypto/seal.h"
+
+#define OBJECT_HEAD     36u
+#define OBJECT_OVERHEAD (OBJECT_HEAD + SEAL_TAG)
+
+enum object_type {
+    OBJECT_KEYRING = 1,     /* local: the device's keys */
+    OBJECT_PACK_TABLE = 2,  /* in a pack */
+    OBJECT_BATCH = 3,       /* the body of a journal batch */
+    OBJECT_CHECKPOINT = 4,
+    OBJECT_KEYBOX = 5,      /* keys/<device> */
+    OBJECT_RECOVERY = 6,    /* keys/recovery */
+    OBJECT_MOUNTED = 7,     /* local: where the vault is mounted */
+    OBJECT_DEVICE_NAME = 8, /* in the roster: a device's name */
+};
+
+/* Appends the sealed object to ${out}. ${place} is a C string. ERR_NOMEM. */
+int object_seal(struct bytes_out *out, enum object_type type, uint32_t epoch, const uint8_t key[SECRET_KEY_LEN],
+                const uint8_t vault_id[SEAL_VAULT_ID], const char *place, const void *plain, size_t len);
+
+/* Reads the head only: *epoch says which key opens it. ERR_FORMAT, ERR_VERSION. Nothing in it is trusted yet. */
+int object_peek(const void *sealed, size_t len, enum object_type type, uint32_t *epoch);
+
+/* Opens into ${plain} (appended; it must be empty or reset). ERR_FORMAT, ERR_VERSION, ERR_AUTH, ERR_NOMEM. */
+int object_open(struct bytes_out *plain, enum object_type type, const uint8_t key[SECRET_KEY_LEN],
+                const uint8_t vault_id[SEAL_VAULT_ID], const char *place, const void *sealed, size_t len);
+
+/* Padmé: ${len} rounded up so that it leaks little; at least ${min}. [padme] */
+size_t object_padme(size_t len, size_t min);
+
+#endif
