@@ -1,0 +1,97 @@
+/*
+ * vault.h - a vault directory on this device, opened.
+ *
+ *   VAULT/vault      public header: "OBSVAULT", format u32 = 1, suite u32 = 1, vault id (32), device tag (u32)  [vault-header]
+ *   VAULT/slots/<n>  local slots (crypto/slot.h)
+ *   VAULT/keyring    the device's keys, sealed under the device key (keyring.h)
+ *   VAULT/index, index-wal    the index
+ *   VAULT/seg/       segments
+ *   VAULT/ballast    1 MiB that a full disk gives back
+ *   VAULT/lock       flock'ed while in use
+ *
+ * Opening: header -> slot -> device key -> keyring -> segments -> index (replay). One process at a time.
+ */
+#ifndef FS_VAULT_H
+#define FS_VAULT_H
+
+#include "crypto/seal.h"
+#include "crypto/sign.h"
+#include "crypto/slot.h"
+#include "fs/index.h"
+#include "fs/keyring.h"
+
+struct vault;
+
+/* The slot that `init` makes: number 0, a passphrase. */
+struct vault_new {
+    const char *path; /* made if missing (0700); must be empty otherwise */
+    const uint8_t *vault_id;
+    const struct keyring *keyring; /* complete */
+    const void *secret;
+    size_t secret_len;
+    const struct slot_cost *cost; /* NULL: calibrate */
+    bool with_root; /* make the root inode (init), or leave the tree empty but for a bare root (clone) */
+};
+/* Makes the vault; leaves nothing behind on failure. ERR_EXIST (not empty), ERR_NOSPACE, ERR_IO, ERR_DENIED. */
+int vault_create(const struct vault_new *params);
+
+enum vault_mode { VAULT_READ_WRITE, VAULT_READ_ONLY };
+/* ERR_NOTVAULT, ERR_VERSION, ERR_LOCKED, ERR_WRONGKEY, ERR_FORMAT/ERR_AUTH (damaged: ${why}, 200 bytes, names the file and the remedy), ERR_NOMEM, ERR_IO.
+ * ${why} may be NULL. */
+int vault_open(struct vault **vault, const char *path, const void *secret, size_t len, enum vault_mode mode, char *why);
+/* Everything durable, then keys wiped. The first error. NULL is a no-op. */
+int vault_close(struct vault *vault);
+
+/* Reads the public header without unlocking: vault id, device tag. ERR_NOTVAULT, ERR_VERSION, ERR_FORMAT. */
+int vault_peek(const char *path, uint8_t vault_id[32], uint32_t *device_tag);
+/* True if another process has it open. */
+bool vault_in_use(const char *path);
+/* Changes the passphrase of slot 0: opens with the old, makes a new slot with today's policy, replaces it durably. Works
+ * while the vault is mounted. ERR_WRONGKEY. */
+int vault_passwd(const char *path, const void *old_secret, size_t old_len, const void *new_secret, size_t new_len);
+
+const char *vault_path(const struct vault *vault);
+const uint8_t *vault_id(const struct vault *vault); /* 32 bytes */
+struct index *vault_index(struct vault *vault);
+struct segment_store *vault_segments(struct vault *vault);
+const struct keyring *vault_keyring(const struct vault *vault);
+bool vault_read_only(const struct vault *vault); /* opened so, or turned so by a failure */
+/* Why it turned read-only by itself: a line for people, or NULL. */
+const char *vault_failure(const struct vault *vault);
+/* Turns the vault read-only from now on with a reason (copied): contradiction on the store, failed disk. */
+void vault_fail(struct vault *vault, const char *why);
+
+/* The key that extents of ${epoch} are sealed under; NULL if we do not have it. The newest: epoch 0. */
+const struct seal_key *vault_seal_key(struct vault *vault, uint32_t epoch);
+
+/*
+ * Missing extents: sync sets this. fetch gets the sealed bytes of ${e} (which is not local), verified, into ${sealed} (seal_size(e->len)
+ * bytes). Called without locks, from FUSE threads; may take as long as the network; ends with ERR_INTR soon after *cancelled
+ * turns true. ERR_NET etc.
+ */
+struct vault_fetcher {
+    int (*fetch)(void *ctx, const struct extent *e, uint8_t *sealed, const _Atomic bool *cancelled);
+    /* Something changed here that sync may want to push. Cheap; called with or without locks. */
+    void (*changed)(void *ctx);
+    void *ctx;
+};
+void vault_set_fetcher(struct vault *vault, const struct vault_fetcher *fetcher);
+const struct vault_fetcher *vault_fetcher(const struct vault *vault);
+
+/*
+ * Sync tells whoever shows the tree (the FUSE adapter) what it changed, so that caches are dropped. ${name} NULL: the inode itself
+ * (attributes and data); else the entry. Called without locks.
+ */
+struct vault_watcher {
+    void (*invalidate)(void *ctx, uint64_t ino, const char *name, size_t len);
+    void *ctx;
+};
+void vault_set_watcher(struct vault *vault, const struct vault_watcher *watcher);
+void vault_invalidate(struct vault *vault, uint64_t ino, const char *name, size_t len);
+
+/* Readers of segments hold it shared while they use positions taken from the index; reclaiming holds it alone. */
+void vault_reclaim_rdlock(struct vault *vault);
+void vault_reclaim_unlock(struct vault *vault);
+void vault_reclaim_wrlock(struct vault *vault);
+
+#endif
