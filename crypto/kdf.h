@@ -1,8 +1,17 @@
 /*
  * kdf.h - subkeys by purpose, and hashes with a domain.
  *
- * Every key of 32 bytes has one purpose and one kind of message. Subkeys come from libsodium's crypto_kdf
- * (BLAKE2b keyed with the parent, the purpose as its 8-byte context). [kdf]
+ * Every key of 32 bytes has one purpose and one kind of message.
+ *
+ * A subkey is libsodium's crypto_kdf_derive_from_key(out, 32, purpose, "obscura1", parent), that is: [kdf]
+ *     BLAKE2b, output 32 bytes, key = parent (32 bytes), message empty,
+ *     salt (16 bytes) = le64(purpose) || 8 zero bytes,
+ *     personalisation (16 bytes) = "obscura1" || 8 zero bytes.
+ * A hash in a domain is: [hash]
+ *     BLAKE2b, output 32 bytes, no key, salt zero,
+ *     personalisation (16 bytes) = the domain's ASCII characters, filled up with zero bytes.
+ *
+ * Thread-safe; nothing here can fail.
  */
 #ifndef CRYPTO_KDF_H
 #define CRYPTO_KDF_H
@@ -27,13 +36,13 @@ enum kdf_purpose {
     KDF_SLOT_COMMIT = 34 /* [slot key] key commitment of a local slot */
 };
 
-/* ${out} = the subkey of ${parent} for ${purpose}. */
+/* ${out} = the subkey of ${parent} for ${purpose}. ${out} may be ${parent}. */
 void kdf_derive(uint8_t out[SECRET_KEY_LEN], const uint8_t parent[SECRET_KEY_LEN], enum kdf_purpose purpose);
 
-/* BLAKE2b-256 of ${len} bytes in the domain ${domain} (at most 16 characters; BLAKE2b's personalisation). */
+/* BLAKE2b-256 of ${len} bytes in the domain ${domain}: 1 to 16 characters, else abort. ${out} may be inside ${p}. */
 void kdf_hash(uint8_t out[KDF_HASH_LEN], const char *domain, const void *p, size_t len);
 
-/* The same in pieces. */
+/* The same in pieces; kdf_hash_final ends it and wipes the state. */
 struct kdf_hasher {
     _Alignas(64) unsigned char state[512];
 };
