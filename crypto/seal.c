@@ -27,10 +27,10 @@ static const struct seal_backend *get_backend(void)
     const struct seal_backend *backend = chosen;
     if (backend)
         return backend;
-    backend = &seal_backend_sodium;
+    backend = &seal_sodium;
 #ifdef HAVE_LIBCRYPTO
-    if (seal_backend_libcrypto.available())
-        backend = &seal_backend_libcrypto;
+    if (seal_libcrypto.available())
+        backend = &seal_libcrypto;
 #endif
     chosen = backend;
     return backend;
@@ -39,9 +39,9 @@ static const struct seal_backend *get_backend(void)
 bool seal_use_backend(const char *name)
 {
     static const struct seal_backend *const all[] = {
-        &seal_backend_sodium,
+        &seal_sodium,
 #ifdef HAVE_LIBCRYPTO
-        &seal_backend_libcrypto,
+        &seal_libcrypto,
 #endif
     };
     for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
@@ -82,7 +82,7 @@ uint32_t seal_key_epoch(const struct seal_key *key)
 }
 
 /* [xchacha] the first 16 bytes of the nonce go into the key; the back end sees the rest. */
-static int start(const struct seal_backend *backend, struct seal_run *run,
+static int start(const struct seal_backend *backend, struct seal_backend_run *run,
                  uint8_t subkey[SECRET_KEY_LEN], const uint8_t key[SECRET_KEY_LEN],
                  const uint8_t nonce16[16], bool opening)
 {
@@ -117,7 +117,7 @@ int seal_extent(const struct seal_key *key, const uint8_t id[SEAL_ID_LEN], uint8
     const struct seal_backend *backend = get_backend();
     size_t count = block_count(len);
     uint8_t subkey[SECRET_KEY_LEN], nonce[SEAL_BACKEND_NONCE];
-    struct seal_run run;
+    struct seal_backend_run run;
 
     int err = start(backend, &run, subkey, key->key, id, false);
     if (!err) {
@@ -143,7 +143,7 @@ int seal_open(const struct seal_key *key, const uint8_t id[SEAL_ID_LEN], size_t 
         return ERR_MISUSE;
     const struct seal_backend *backend = get_backend();
     uint8_t subkey[SECRET_KEY_LEN], nonce[SEAL_BACKEND_NONCE], tag[SEAL_TAG];
-    struct seal_run run;
+    struct seal_backend_run run;
     size_t plain_len = 0;
 
     int err = start(backend, &run, subkey, key->key, id, true);
@@ -176,7 +176,7 @@ static int box(const uint8_t key[SECRET_KEY_LEN], const uint8_t nonce[SEAL_NONCE
 {
     const struct seal_backend *backend = get_backend();
     uint8_t subkey[SECRET_KEY_LEN], rest[SEAL_BACKEND_NONCE] = {0};
-    struct seal_run run;
+    struct seal_backend_run run;
 
     memcpy(rest + 4, nonce + 16, 8);
     int err = start(backend, &run, subkey, key, nonce, opening);

@@ -11,7 +11,7 @@
 
 #define SEAL_BACKEND_NONCE 12u
 
-struct seal_run {
+struct seal_backend_run {
     const uint8_t *key; /* borrowed until stop */
     bool opening;
     void *state; /* the back end's */
@@ -21,20 +21,21 @@ struct seal_backend {
     const char *name;
     bool (*available)(void);
     /* Key and direction. ERR_NOMEM. */
-    int (*start)(struct seal_run *run, const uint8_t key[SECRET_KEY_LEN], bool opening);
+    int (*start)(struct seal_backend_run *run, const uint8_t key[SECRET_KEY_LEN], bool opening);
     /*
      * One message: ${len} bytes (0 allowed, at most 1 GiB) from ${in} to ${out}, in place allowed; ${tag} is written
      * when sealing and checked when opening. ERR_AUTH: ${out} may hold anything, the caller wipes it. ERR_NOMEM.
      */
-    int (*message)(struct seal_run *run, const uint8_t nonce[SEAL_BACKEND_NONCE], const void *aad,
-                   size_t aad_len, const uint8_t *in, size_t len, uint8_t *out, uint8_t *tag);
+    int (*message)(struct seal_backend_run *run, const uint8_t nonce[SEAL_BACKEND_NONCE],
+                   const void *aad, size_t aad_len, const uint8_t *in, size_t len, uint8_t *out,
+                   uint8_t *tag);
     /* Forgets the key. */
-    void (*stop)(struct seal_run *run);
+    void (*stop)(struct seal_backend_run *run);
 };
 
-extern const struct seal_backend seal_backend_sodium;
+extern const struct seal_backend seal_sodium;
 #ifdef HAVE_LIBCRYPTO
-extern const struct seal_backend seal_backend_libcrypto;
+extern const struct seal_backend seal_libcrypto;
 #endif
 
 #endif

@@ -46,7 +46,7 @@ static EVP_CIPHER_CTX *get_ctx(void)
     return ctx;
 }
 
-static int start(struct seal_run *run, const uint8_t key[SECRET_KEY_LEN], bool opening)
+static int start(struct seal_backend_run *run, const uint8_t key[SECRET_KEY_LEN], bool opening)
 {
     EVP_CIPHER_CTX *ctx = get_ctx();
     if (!ctx || !EVP_CipherInit_ex2(ctx, NULL, key, NULL, !opening, NULL))
@@ -57,8 +57,9 @@ static int start(struct seal_run *run, const uint8_t key[SECRET_KEY_LEN], bool o
     return ERR_OK;
 }
 
-static int message(struct seal_run *run, const uint8_t nonce[SEAL_BACKEND_NONCE], const void *aad,
-                   size_t aad_len, const uint8_t *in, size_t len, uint8_t *out, uint8_t *tag)
+static int message(struct seal_backend_run *run, const uint8_t nonce[SEAL_BACKEND_NONCE],
+                   const void *aad, size_t aad_len, const uint8_t *in, size_t len, uint8_t *out,
+                   uint8_t *tag)
 {
     EVP_CIPHER_CTX *ctx = run->state;
     int n;
@@ -79,7 +80,7 @@ static int message(struct seal_run *run, const uint8_t nonce[SEAL_BACKEND_NONCE]
     return ERR_OK;
 }
 
-static void stop(struct seal_run *run)
+static void stop(struct seal_backend_run *run)
 {
     /* The context lives on in ordinary memory: put a key that is no secret over the one that was. */
     static const uint8_t zero[SECRET_KEY_LEN + SEAL_BACKEND_NONCE];
@@ -87,4 +88,4 @@ static void stop(struct seal_run *run)
     run->key = NULL;
 }
 
-const struct seal_backend seal_backend_libcrypto = {"libcrypto", available, start, message, stop};
+const struct seal_backend seal_libcrypto = {"libcrypto", available, start, message, stop};

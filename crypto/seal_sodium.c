@@ -9,7 +9,7 @@ static bool available(void)
     return true;
 }
 
-static int start(struct seal_run *run, const uint8_t key[SECRET_KEY_LEN], bool opening)
+static int start(struct seal_backend_run *run, const uint8_t key[SECRET_KEY_LEN], bool opening)
 {
     run->key = key;
     run->opening = opening;
@@ -17,8 +17,9 @@ static int start(struct seal_run *run, const uint8_t key[SECRET_KEY_LEN], bool o
     return ERR_OK;
 }
 
-static int message(struct seal_run *run, const uint8_t nonce[SEAL_BACKEND_NONCE], const void *aad,
-                   size_t aad_len, const uint8_t *in, size_t len, uint8_t *out, uint8_t *tag)
+static int message(struct seal_backend_run *run, const uint8_t nonce[SEAL_BACKEND_NONCE],
+                   const void *aad, size_t aad_len, const uint8_t *in, size_t len, uint8_t *out,
+                   uint8_t *tag)
 {
     if (run->opening)
         return crypto_aead_chacha20poly1305_ietf_decrypt_detached(out, NULL, in, len, tag, aad,
@@ -30,9 +31,9 @@ static int message(struct seal_run *run, const uint8_t nonce[SEAL_BACKEND_NONCE]
     return ERR_OK;
 }
 
-static void stop(struct seal_run *run)
+static void stop(struct seal_backend_run *run)
 {
     run->key = NULL;
 }
 
-const struct seal_backend seal_backend_sodium = {"sodium", available, start, message, stop};
+const struct seal_backend seal_sodium = {"sodium", available, start, message, stop};
