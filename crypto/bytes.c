@@ -159,7 +159,7 @@ uint8_t *bytes_put_space(struct bytes_out *out, size_t len)
         out->bad = true;
         return NULL;
     }
-    if (out->len + len > out->cap) {
+    if (!out->p || out->len + len > out->cap) { /* no bytes at all still have an address */
         size_t cap = out->cap ? out->cap : 256;
         while (cap < out->len + len)
             cap *= 2;

@@ -42,6 +42,12 @@ static void round_trips(void)
         uint32_t epoch = 0;
         CHECK_EQ(object_peek(o.p + 6, o.len - 6, OBJECT_BATCH, &epoch), ERR_OK);
         CHECK_EQ(epoch, 9);
+        struct bytes_out first; /* one that never held anything */
+        bytes_out_init(&first);
+        CHECK_EQ(object_open(&first, OBJECT_BATCH, key, vault, "journal/1", o.p + 6, o.len - 6),
+                 ERR_OK);
+        CHECK_EQ(first.len, sizes[i]);
+        bytes_out_release(&first);
         bytes_out_reset(&plain);
         bytes_put(&plain, "x", 1);
         CHECK_EQ(object_open(&plain, OBJECT_BATCH, key, vault, "journal/1", o.p + 6, o.len - 6),
