@@ -11,6 +11,7 @@
 
 #define S3_PAGE_MAX   1000u
 #define S3_BUCKET_MAX 255u
+#define S3_REGION_MAX 64u
 
 static int refuse(char *why, const char *text)
 {
@@ -187,9 +188,10 @@ static int take_s3_options(struct store_place *place, char **endpoint, const cha
     }
     if (!place->region && !(place->region = strdup("us-east-1")))
         return ERR_NOMEM;
-    if (strspn(place->region,
+    if (strlen(place->region) > S3_REGION_MAX ||
+        strspn(place->region,
                "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.") !=
-        strlen(place->region))
+            strlen(place->region))
         return refuse(why, "the region's name holds characters that no region has");
     return 0;
 }
