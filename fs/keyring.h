@@ -14,8 +14,9 @@
 #include "crypto/secret.h"
 
 #define KEYRING_EPOCHS_MAX   64u
-#define KEYRING_RECOVERY_MAX 8192u
-#define KEYRING_GENESIS_MAX  8192u
+/* Small, so that the rings of several vaults fit into the locked arena: 64 epoch keys need 2.5 KiB. */
+#define KEYRING_RECOVERY_MAX 4096u
+#define KEYRING_GENESIS_MAX  2048u
 #define KEYRING_NAME_MAX     64u
 
 struct keyring {

@@ -48,8 +48,9 @@ struct segment_store;
 
 /* Opens (creates) the directory "seg" below ${vault_fd}. ${key}: the KDF_SEGMENT subkey of the device key (copied into
  * guarded memory). ERR_IO, ERR_NOMEM, ERR_DENIED. */
-int segment_store_open(struct segment_store **store, int vault_fd, const uint8_t key[SECRET_KEY_LEN],
-                       const uint8_t vault_id[32], uint32_t device_tag, bool read_only);
+int segment_store_open(struct segment_store **store, int vault_fd,
+                       const uint8_t key[SECRET_KEY_LEN], const uint8_t vault_id[32],
+                       uint32_t device_tag, bool read_only);
 /* Cuts the unused reserve off the last file and closes. Does not sync. */
 void segment_store_close(struct segment_store *store);
 
@@ -60,14 +61,14 @@ void segment_store_close(struct segment_store *store);
  * is durable afterwards (unless read-only): new records build on it. ERR_IO, ERR_NOMEM; damage only ends the log.
  */
 int segment_scan(struct segment_store *store, struct segment_pos from,
-                 int (*each)(void *ctx, enum segment_kind kind, struct segment_pos pos, const uint8_t *payload,
-                             size_t len),
+                 int (*each)(void *ctx, enum segment_kind kind, struct segment_pos pos,
+                             const uint8_t *payload, size_t len),
                  void *ctx, struct segment_pos *end);
 
 /* Appends; *pos is where the payload (of ${len} bytes as given; for notes: the sealed payload) went. The bytes are in the
  * page cache on return, not yet durable. ERR_NOSPACE (nothing changed), ERR_IO (final), ERR_ROFS. */
-int segment_append(struct segment_store *store, enum segment_kind kind, const uint8_t *payload, size_t len,
-                   struct segment_pos *pos);
+int segment_append(struct segment_store *store, enum segment_kind kind, const uint8_t *payload,
+                   size_t len, struct segment_pos *pos);
 
 /*
  * Sets room aside for notes: from now on at least ${bytes} in all (all notes that are promised and not appended yet, each with
@@ -77,7 +78,8 @@ int segment_append(struct segment_store *store, enum segment_kind kind, const ui
 int segment_hold(struct segment_store *store, size_t bytes);
 
 /* Reads ${len} bytes at ${off} inside an extent's payload. ERR_IO; ERR_FORMAT when the file is shorter or missing. */
-int segment_read(struct segment_store *store, struct segment_pos pos, uint64_t off, uint8_t *buf, size_t len);
+int segment_read(struct segment_store *store, struct segment_pos pos, uint64_t off, uint8_t *buf,
+                 size_t len);
 
 /* Every record whose append returned before this call is durable when it returns; so are all records before those
  * (it waits for appends that are under way at lower offsets: otherwise the log would end in their hole). */
@@ -92,7 +94,8 @@ void segment_punch(struct segment_store *store, struct segment_pos pos, size_t l
 /* Deletes a whole segment file; not the one being written, and none at or after the position that a scan will start from. */
 int segment_drop(struct segment_store *store, uint64_t seg);
 /* Calls ${each} for every segment file. */
-int segment_each(struct segment_store *store, int (*each)(void *ctx, uint64_t seg, uint64_t bytes), void *ctx);
+int segment_each(struct segment_store *store, int (*each)(void *ctx, uint64_t seg, uint64_t bytes),
+                 void *ctx);
 
 /* True (sticky) once a write or sync has failed for another reason than a full disk. */
 bool segment_failed(struct segment_store *store);
