@@ -13,8 +13,20 @@
  * Readers check in this order: size cap, head parse, vault id, device in roster, signature, seq and previous hash, then open
  * the body, then parse records with all caps, then apply everything in one index operation or nothing.
  *
- * Records are state, not operations. The version of everything in a batch is (lamport, device tag); `base` is the version that the author
- * saw before. Each record: u8 kind, u32 length, content.
+ * Records are state, not operations. A thing that moved is named at its new place before its old name is said to be gone, if need be in
+ * an earlier batch of the same push; GONE comes after all entries. The version of everything in a batch is (lamport, device tag); `base` is the version that the author
+ * saw before. Each record: u8 kind, u32 length, content:                                       [batch-record]
+ *   PAD      zeroes
+ *   PACK     hash (32), size u64
+ *   ATTR     base, ino u64, mode u32, uid u32, gid u32, rdev u32 (0 but for devices), atime, mtime, ctime, btime i64, target var16
+ *            (1 to 4095 bytes without NUL for symlinks, else empty)
+ *   CONTENT  base, ino u64, size u64, mtime i64, whole u8, parent u64, name var16 (parent 0 and empty: unknown), u32 n, n ranges by
+ *            ascending offset, apart, within the size: off u64, len u64, hole u8, and unless a hole: id (16), extent length u32, epoch u32,
+ *            offset in the extent u32, pack u32, offset in the pack u64
+ *   XATTRS   base, ino u64, u16 n, n x { name var16, value var32 }, by ascending name
+ *   ENTRY    base, parent u64, ino u64, type u32 (S_IFMT bits; 0 if ino is 0), name var16
+ *   GONE     base, ino u64
+ * base is lamport u64, device u32. An extent is the same (length, epoch, place) wherever a batch names it.
  */
 #ifndef SYNC_BATCH_H
 #define SYNC_BATCH_H
@@ -28,6 +40,9 @@
 #define BATCH_BODY_GOAL (1u << 20)  /* a writer begins another batch past this many bytes of records */
 #define BATCH_HEADS_MAX 1024u
 #define BATCH_MAP_FULL  256u /* a map of at most so many rows is always sent whole */
+#define BATCH_RANGES_MAX 65536u /* ranges of one CONTENT record at most; a longer map goes in several, the later ones not ${whole} */
+#define BATCH_XATTRS_MAX 1024u  /* xattrs of one inode at most */
+#define BATCH_NAME_LEN   64u    /* "journal/<32 hex>/<16 hex>" with its NUL: 58 */
 
 struct batch_head_ref { /* one device's head in the vector */
     uint32_t device;
@@ -91,7 +106,7 @@ struct batch_record {
         struct {
             uint64_t ino;
             const uint8_t *pairs; /* u16 count, then { var16 name, var32 value } ...; borrowed, already validated */
-            size_t pairs_len;
+            size_t pairs_len;     /* batch_xattrs_next walks them */
         } xattrs;
         struct {
             uint64_t parent, ino; /* ino 0: deleted */
@@ -118,13 +133,23 @@ size_t batch_writer_size(const struct batch_writer *w); /* bytes of records so f
 int batch_finish(struct batch_writer *w, const struct batch_head *head, const uint8_t epoch_key[SECRET_KEY_LEN], const char *name,
                  const struct sign_keys *keys, struct bytes_out *out);
 
+/* "journal/<device>/<seq>". ${device}: its name on the store (roster.h). */
+void batch_name(const char *device, uint64_t seq, char name[BATCH_NAME_LEN]);
+
 /* ---- reading ---- */
+/* The device key that the head claims, so that it can be looked up before anything else is done. ERR_FORMAT, ERR_VERSION. */
+int batch_peek(const uint8_t *p, size_t len, uint8_t device_key[SIGN_PUBLIC_LEN]);
 /* Parses the head and checks form and signature (against the key in the head: the caller checks that this key is in the roster
  * BEFORE by batch_peek, and seq, prev and name after). hash: of the whole. batch_head_release frees. ERR_FORMAT, ERR_VERSION, ERR_AUTH. */
 int batch_open_head(const uint8_t *p, size_t len, struct batch_head *head, uint8_t hash[32]);
 void batch_head_release(struct batch_head *head);
-/* Opens the body and calls ${each} for every record but PAD in order; everything is validated (names, types, ranges, caps) before the first call. */
+/* Opens the body and calls ${each} for every record but PAD in order, until it returns non-zero
+ * (returned); everything is validated (names, types, ranges, caps) before the first call. */
 int batch_open_body(const uint8_t *p, size_t len, const uint8_t epoch_key[SECRET_KEY_LEN], const uint8_t vault_id[32], const char *name,
                     int (*each)(void *ctx, const struct batch_record *record), void *ctx);
+
+/* Walks ${pairs}: start with *in over them after its u16 count. True: *name (NOT NUL-terminated) and *value are set. */
+void batch_xattrs_begin(struct bytes_in *in, const struct batch_record *record, uint16_t *count);
+bool batch_xattrs_next(struct bytes_in *in, const char **name, size_t *name_len, const void **value, size_t *value_len);
 
 #endif

@@ -2,7 +2,7 @@
  * pack.h - a pack: sealed extents of many files in one object of a size that says nothing. [pack]
  *
  *   0   head: magic "OBSP", u8 version 1, u8 suite 1, u16 0, salt (32, random)                              [pack-head]
- *   40  sealed extents, end to end, just as the segment has them
+ *   40  sealed extents, end to end from here to the table, just as the segment has them
  *       sealed object (OBJECT_PACK_TABLE, key KDF_PACK, place "pack"): u32 n, n x { id 16, u32 plaintext length, u32 epoch,
  *       u32 offset in the pack }                                                                            [pack-table]
  *       random bytes: padding up to a Padmé size, at least 4 KiB; full packs: PACK_SIZE exactly              [pack-padding]
@@ -35,12 +35,19 @@ void pack_builder_free(struct pack_builder *b);
 bool pack_builder_fits(const struct pack_builder *b, uint32_t len);
 /* A place for the sealed bytes (seal_size(e->len)), to be filled by the caller; *off is where in the pack. NULL: does not fit or no memory. */
 uint8_t *pack_builder_add(struct pack_builder *b, const struct extent *e, uint64_t *off);
+/* Takes back the last extent (its bytes could not be read). */
+void pack_builder_undo(struct pack_builder *b);
+/* An empty builder again, with another salt. */
+void pack_builder_reset(struct pack_builder *b);
 size_t pack_builder_count(const struct pack_builder *b);
-/* Pads and seals; *bytes (owned by the builder) of *len is the object, hash its name. */
+/* Pads and seals (to PACK_SIZE if pack_builder_add has refused an extent for want of room); *bytes (owned by the builder) of *len is the object, hash its name. */
 int pack_builder_finish(struct pack_builder *b, const uint8_t **bytes, size_t *len, uint8_t hash[32]);
 
+/* ERR_AUTH: these are not the bytes of that name. */
+int pack_check_hash(const uint8_t *p, size_t len, const uint8_t hash[32]);
+
 /* Verifies a whole pack (hash, head, trailer, table) and calls ${each} for each extent with its sealed bytes; for check --store.
- * ${epoch_key}(ctx, epoch) gives the key or NULL. */
+ * ${epoch_key}(ctx, epoch) gives the key or NULL; epochs are numbered from 1 without gaps. */
 int pack_read(const uint8_t *p, size_t len, const uint8_t hash[32], const uint8_t vault_id[32],
               const uint8_t *(*epoch_key)(void *ctx, uint32_t epoch),
               int (*each)(void *ctx, const struct extent *e, const uint8_t *sealed), void *ctx);

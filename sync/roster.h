@@ -4,7 +4,7 @@
  * A record: magic "OBSR"; u8 version 1; u8 suite 1; u8 kind (1 genesis, 2 add device); u8 0; vault id (32; zero in the genesis);
  * u32 n (0: genesis); hash of a record it follows (32; zero in the genesis); device sign key (32); device box key (32); device tag u32;
  * recovery sign key (32; the genesis fixes it, zero in others); var16 device name as a sealed object (OBJECT_DEVICE_NAME under the first
- * epoch key's KDF_JOURNAL subkey, place "roster"); u8 signer (1 the recovery key, 2 a device in the roster followed by its key (32));
+ * epoch key's KDF_JOURNAL subkey, epoch 0, place "roster", vault id as in the record: zero in the genesis); u8 signer (1 the recovery key, 2 a device in the roster followed by its key (32));
  * signature (64), domain "obs-roster", over all before it.                                               [roster-record]
  * The genesis is signed by its own device (signer 2). vault id = kdf_hash("obs-roster", genesis bytes). Adds commute, so two devices that join at once are both
  * in; the name on the store, roster/<n, 8 hex>-<first 16 hex of the hash>, is never written twice. A device tag that is taken is refused.
@@ -29,7 +29,13 @@ struct roster_device {
     uint32_t n;
     char name[65];    /* for people */
     char store_name[ROSTER_DEVICE_NAME_LEN];
+    uint8_t *record;  /* its record, as on the store; owned by the roster */
+    size_t record_len;
 };
+
+void roster_store_name(const uint8_t sign_key[SIGN_PUBLIC_LEN], char name[ROSTER_DEVICE_NAME_LEN]);
+/* The tag that a new device asks for; if it is taken, another key is drawn. */
+uint32_t roster_tag(const uint8_t sign_key[SIGN_PUBLIC_LEN]);
 
 struct roster; /* not thread-safe */
 struct roster *roster_new(const uint8_t vault_id[32], const uint8_t first_epoch_key[SECRET_KEY_LEN]);

@@ -17,6 +17,14 @@ struct stores_item {
     bool allow_http;
 };
 
+/* A store that is open, with the number that the ledger knows it by. */
+struct stores_handle {
+    uint32_t id;
+    struct store *store;
+    /* How to open more of it, for work in parallel; NULL: there is only this one. Borrowed. */
+    const struct stores_item *item;
+};
+
 /* *items: array of *n, to be freed with stores_free. */
 int stores_load(struct vault *vault, struct stores_item **items, size_t *n);
 void stores_free(struct stores_item *items, size_t n);
