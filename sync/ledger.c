@@ -98,8 +98,9 @@ static int head_each(void *ctx, const void *key, size_t key_len, const void *val
     if (!refs)
         return ERR_NOMEM;
     list->refs = refs;
-    refs[list->n].device = tag;
-    return parse_head(value, len, &refs[list->n].seq, refs[list->n++].hash);
+    struct batch_head_ref *ref = &refs[list->n++];
+    ref->device = tag;
+    return parse_head(value, len, &ref->seq, ref->hash);
 }
 
 int ledger_heads(struct index *ix, uint32_t without, struct batch_head_ref **refs, uint16_t *n)
