@@ -55,10 +55,11 @@ enum index_origin {
     INDEX_FREES = 16  /* flag: allowed on a full disk (deleting, truncating to less) */
 };
 
-/* Begins a group of changes that survive a crash together or not at all. ${room}: bytes of notes it may make at most (0: a usual small operation).
- * Check everything before the first change: there is no undo. ERR_NOSPACE, ERR_ROFS. */
+/* Begins a group of changes that survive a crash together or not at all; every change below must be in one (else ERR_MISUSE).
+ * ${room}: bytes of notes it may make at most (0: a usual small operation, up to 8 KiB; whoever puts larger values adds their
+ * sizes, up to 8 MiB). Check everything before the first change: there is no undo. ERR_NOSPACE, ERR_ROFS, ERR_TOOBIG. */
 int index_begin(struct index *ix, unsigned origin, size_t room);
-/* Ends the group. Changes are visible at once and durable after the next index_flush. */
+/* Ends the group (a group without changes costs nothing). Changes are visible at once and durable after the next index_flush. */
 void index_end(struct index *ix);
 
 /* Makes everything ended before the call durable: appends the buffered notes and syncs the segments. [no lock] */
@@ -66,7 +67,9 @@ int index_flush(struct index *ix);
 /* Flush, then commit the database transaction at an exact point of the log. [no lock] */
 int index_commit(struct index *ix);
 /* Commit, sync and checkpoint the database; then the log before this point is not needed: segments without live
- * extents are dropped and dead extents are punched (under the reclaim lock that vault.h hands in). [no lock] */
+ * extents are dropped and dead extents are punched (under the reclaim lock that vault.h hands in; NULL: nobody else is
+ * there). Whoever appends an extent holds that lock shared until index_map_set has made it count: until then its
+ * segment may look dead. [no lock] */
 int index_checkpoint(struct index *ix, void (*reclaim_lock)(void *), void (*reclaim_unlock)(void *), void *ctx);
 /* How much waits: operations since the last commit, bytes of notes not flushed. For the committer. [no lock] */
 void index_waiting(struct index *ix, uint64_t *ops, uint64_t *note_bytes);
@@ -76,7 +79,8 @@ bool index_full(struct index *ix);   /* [no lock] */
 /* ---- inodes ---- ERR_NOENT where there is none */
 int index_inode_new(struct index *ix, uint64_t *ino); /* a number never used before */
 int index_inode_get(struct index *ix, uint64_t ino, struct inode *inode);
-/* Inserts or replaces. Local: ORs the dirty bits given in inode->dirty into what is stored. Remote: stores dirty as given. */
+/* Inserts or replaces. `stored` is the map's and is not taken from ${inode}. Local: ORs the dirty bits given in inode->dirty
+ * into what is stored (a new inode gets DIRTY_ATTR) and keeps the stored versions. Remote: versions and dirty as given. */
 int index_inode_put(struct index *ix, const struct inode *inode);
 /* Deletes the inode, its map (extents lose a reference), xattrs and target. Local and published: leaves a tombstone. */
 int index_inode_del(struct index *ix, uint64_t ino);
@@ -88,7 +92,8 @@ int index_orphans(struct index *ix, int (*each)(void *ctx, uint64_t ino), void *
 /* ---- entries ---- */
 int index_entry_get(struct index *ix, uint64_t parent, const char *name, size_t len, struct entry *entry);
 /* Inserts, or points an existing name at another inode. parent, name, name_len, ino, type are used; version and dirty when
- * remote (local: keeps the stored version and sets dirty). The cookie is found by the index and returned in ${entry}. */
+ * remote (local: keeps the stored version and sets dirty; a name that comes back takes the version of its tombstone, which
+ * goes). The cookie is found by the index and returned in ${entry}. */
 int index_entry_put(struct index *ix, struct entry *entry);
 /* Local and published: leaves a tombstone with the published version. */
 int index_entry_del(struct index *ix, uint64_t parent, const char *name, size_t len);
@@ -107,7 +112,8 @@ int index_xattr_scan(struct index *ix, uint64_t ino, int (*each)(void *ctx, cons
                      void *ctx);
 
 /* ---- extents and maps ---- */
-/* A new extent with refs 0; give it references (index_map_set) in the same operation. Sets e->eid (if 0). */
+/* A new extent with refs 0; give it references (index_map_set) in the same operation. Sets e->eid (if 0). Remote: ERR_EXIST
+ * (nothing changed) if the id is known. */
 int index_extent_put(struct index *ix, struct extent *e);
 int index_extent_get(struct index *ix, uint64_t eid, struct extent *e);
 int index_extent_by_id(struct index *ix, const uint8_t id[16], struct extent *e);
@@ -126,9 +132,11 @@ int index_dirty_ranges(struct index *ix, uint64_t ino, int (*each)(void *ctx, ui
 int index_dirty_ranges_clear(struct index *ix, uint64_t ino);
 
 /* ---- small things by space and key: sync's own tables (heads, outbox, packs, stores, tombstones) ---- */
+/* A space is 1 to 31 characters, a key at most 1024 bytes, a value at most 4 MiB (else ERR_INVAL). [kv-caps] */
 /* ERR_NOENT. ${value} is appended to. */
 int index_kv_get(struct index *ix, const char *space, const void *key, size_t key_len, struct bytes_out *value);
 int index_kv_put(struct index *ix, const char *space, const void *key, size_t key_len, const void *value, size_t len);
+/* ERR_NOENT. */
 int index_kv_del(struct index *ix, const char *space, const void *key, size_t key_len);
 /* In order of the key's bytes, from ${from} on (NULL: the first), until ${each} returns non-zero (returned). ${each} must not change the index. */
 int index_kv_scan(struct index *ix, const char *space, const void *from, size_t from_len,
@@ -136,7 +144,8 @@ int index_kv_scan(struct index *ix, const char *space, const void *from, size_t 
 /* Tombstones are kept in the spaces "gone-entry" (key: parent be64 || name; value: version lamport u64, device u32) and "gone-inode"
  * (key: ino be64; value: as before). [tombstone] */
 
-/* For queries that only read (SELECT); the caller finalizes. The schema is in index_schema.c. */
+/* For queries that only read (SELECT); the caller finalizes, before it lets go of the lock: what changes later may not be in
+ * the tables yet. The schema is in index_schema.c. */
 int index_prepare(struct index *ix, const char *sql, sqlite3_stmt **stmt);
 
 /* Counts for statfs, status, info. */

@@ -101,6 +101,15 @@ static int scan_record(struct scan *s, struct scan_file *f)
     return ERR_OK;
 }
 
+/* True for a file of an earlier mount. The reserve of ours is in use, when the log is read again on a full disk. */
+static bool is_left_over(struct segment_store *store, uint64_t seg)
+{
+    pthread_mutex_lock(&store->lock);
+    bool left_over = !store->first_seg || seg < store->first_seg;
+    pthread_mutex_unlock(&store->lock);
+    return left_over;
+}
+
 /* Gives back the zeroes at the end of a file: reserve that a crash left. Never a record that verified, and nothing else
  * that was ever written. Best effort. */
 static void trim(const struct scan_file *f)
@@ -138,7 +147,7 @@ static int scan_file(struct scan *s, struct scan_file *f)
     if (is_damage(err)) {
         log_debug("segments: the log of file %llu ends at %llu", (unsigned long long)f->seg,
                   (unsigned long long)f->off);
-        if (!s->store->read_only)
+        if (!s->store->read_only && is_left_over(s->store, f->seg))
             trim(f);
         err = ERR_OK;
     }

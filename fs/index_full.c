@@ -1,0 +1,82 @@
+/*
+ * Living with a full disk. [index-full]
+ *
+ * The ballast is space that belongs to us while all is well. Given back when a commit finds no room, it is what lets the
+ * log be taken into the database, in small steps, so that deleting can free more.
+ */
+#include "fs/index_private.h"
+
+#include "crypto/err.h"
+#include "crypto/log.h"
+#include "crypto/pagevfs.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#define BALLAST      "ballast"
+#define BALLAST_SIZE (1 << 20)
+
+/* ERR_NOSPACE, or 0 also when there can be no ballast for another reason. */
+static int take_ballast(struct index *ix)
+{
+    int fd = openat(ix->vault_fd, BALLAST, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    int e = errno;
+    if (fd >= 0) {
+        do
+            e = posix_fallocate(fd, 0, BALLAST_SIZE);
+        while (e == EINTR);
+        close(fd);
+    }
+    if (e == ENOSPC || e == EDQUOT) {
+        (void)unlinkat(ix->vault_fd, BALLAST, 0);
+        return ERR_NOSPACE;
+    }
+    if (e)
+        log_debug("index: no ballast: %s", strerror(e));
+    return 0;
+}
+
+void index_full_leave(struct index *ix)
+{
+    int err = take_ballast(ix);
+    if (!err)
+        err = segment_hold(ix->segments,
+                           index_note_room(ix->appending + ix->notes.len) + INDEX_FREES_RESERVE);
+    const bool full = err == ERR_NOSPACE;
+    const bool was = atomic_exchange(&ix->full, full);
+    if (full != was)
+        log_warn("%s",
+                 full ? "the disk is full: only deleting is possible" : "the disk has room again");
+}
+
+bool index_full_retry(struct index *ix)
+{
+    struct statvfs st;
+    if (!ix->tried_full)
+        return true;
+    return fstatvfs(ix->vault_fd, &st) == 0 && st.f_bavail >= (2 * BALLAST_SIZE) / st.f_frsize;
+}
+
+int index_full_enter(struct index *ix, uint64_t records, bool refused)
+{
+    if (!atomic_exchange(&ix->full, true))
+        log_warn("the disk is full: only deleting is possible");
+    (void)unlinkat(ix->vault_fd, BALLAST, 0);
+    /* What was committed so far moves from the log file of the database into the database: mostly pages that are there,
+     * and the log file gets short. */
+    int err = pagevfs_checkpoint(ix->db);
+    if (err && err != ERR_NOSPACE && err != ERR_LOCKED)
+        return index_fail(ix, err, "the database cannot be made durable");
+    bool stuck;
+    err = index_replay_again(ix, records, refused, &stuck);
+    if (err)
+        return err < 0 && !index_failed(ix) ? index_fail(ix, err, "the log cannot be replayed")
+                                            : err;
+    ix->tried_full = stuck;
+    if (!stuck)
+        index_full_leave(ix);
+    return 0;
+}
