@@ -14,6 +14,22 @@
 #define TRY_LEN        64u
 #define OFFSET_MAX     (1ull << 60) /* so that no sum of an offset and a length overflows */
 
+static int open_place(struct store **store, struct store_place *place,
+                      const struct store_login *login, const struct store_options *options)
+{
+    static const struct store_login nobody;
+    if (!login)
+        login = &nobody;
+    switch (place->scheme) {
+    case STORE_SCHEME_WEBDAV:
+        return store_webdav_open(store, place, login, options);
+    case STORE_SCHEME_S3:
+        return store_s3_open(store, place, login, options);
+    default:
+        return store_folder_open(store, place);
+    }
+}
+
 int store_open(struct store **store, const char *url, const struct store_login *login,
                const struct store_options *options, char *why)
 {
@@ -25,14 +41,15 @@ int store_open(struct store **store, const char *url, const struct store_login *
     int err = store_url_parse(&place, url, options->allow_http, why);
     if (err)
         return err;
-    err = store_folder_open(store, &place);
-    if (err) {
-        if (why && err == ERR_NOENT)
-            snprintf(why, STORE_URL_WHY, "there is no such folder");
+    err = open_place(store, &place, login, options);
+    if (err && why)
+        snprintf(why, STORE_URL_WHY, "%s",
+                 err == ERR_NOENT   ? "there is no such folder"
+                 : err == ERR_INVAL ? "an S3 store needs a key id and a secret key"
+                                    : err_text(err));
+    if (err)
         store_url_clear(&place);
-        return err;
-    }
-    return 0;
+    return err;
 }
 
 void store_close(struct store *store)

@@ -31,7 +31,6 @@ struct store_ops {
 struct store {
     const struct store_ops *ops;
     struct store_place place; /* owned */
-    struct store_options options;
     atomic_bool cancelled;
     atomic_uint_fast64_t sent, received;
     char error[STORE_ERROR_MAX]; /* for the thread that uses the store */
@@ -44,7 +43,12 @@ int store_fail(struct store *store, int err, const char *fmt, ...)
 /* Of the form that store.h promises; no part starts with a dot. */
 bool store_name_valid(const char *name);
 
-/* Back ends. They take over ${store->place} of ${from} on success. */
+/* Back ends. They take over ${*place} on success, and only then. ERR_NOENT (folder), ERR_NOMEM, ERR_INVAL (S3: no
+ * login). */
 int store_folder_open(struct store **store, struct store_place *place);
+int store_webdav_open(struct store **store, struct store_place *place,
+                      const struct store_login *login, const struct store_options *options);
+int store_s3_open(struct store **store, struct store_place *place, const struct store_login *login,
+                  const struct store_options *options);
 
 #endif
