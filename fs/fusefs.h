@@ -15,7 +15,8 @@ struct fusefs_options {
 };
 
 /* Mounts. On return the kernel waits for answers: call fusefs_run. ERR_DENIED and others; ${why} (200 bytes) gets a line for people. */
-int fusefs_mount(struct fusefs **fs, struct vault *vault, const struct fusefs_options *options, char *why);
+int fusefs_mount(struct fusefs **fs, struct vault *vault, const struct fusefs_options *options,
+                 char *why);
 /* Serves until unmounted or fusefs_stop, with its own threads and committer; then everything is durable. ${ready} is called once the mount
  * answers (the first INIT was served). The first error of the final commit. */
 int fusefs_run(struct fusefs *fs, void (*ready)(void *ctx), void *ctx);

@@ -1,0 +1,32 @@
+/*
+ * fusefs_lookup.h - how many references to each inode the kernel holds.
+ *
+ * The kernel counts one for each entry we answer (lookup, mknod, mkdir, symlink, link, each readdirplus entry but "."
+ * and "..") and gives them back with FORGET, when neither its caches nor an open file nor a mapping need the inode any
+ * more. As we never see open and release, this count alone says whether an unlinked file is still open. An inode without
+ * names is marked gone, so that a FORGET needs no look into the index. The root is not counted. Thread-safe.
+ */
+#ifndef FS_FUSEFS_LOOKUP_H
+#define FS_FUSEFS_LOOKUP_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct fusefs_lookup;
+
+struct fusefs_lookup *fusefs_lookup_new(void); /* NULL: out of memory */
+void fusefs_lookup_free(struct fusefs_lookup *table);
+
+/* One reference more; before the answer is sent, since FORGET may come at once. ERR_NOMEM. */
+int fusefs_lookup_add(struct fusefs_lookup *table, uint64_t ino);
+/* ${n} references less. True: that was the last one of an inode marked gone; the caller reaps it. */
+bool fusefs_lookup_forget(struct fusefs_lookup *table, uint64_t ino, uint64_t n);
+/* Marks an inode that has no name left. False: the kernel does not hold it; the caller reaps it now. */
+bool fusefs_lookup_mark_gone(struct fusefs_lookup *table, uint64_t ino);
+/* Takes the mark off: a link gave it a name again. */
+void fusefs_lookup_unmark(struct fusefs_lookup *table, uint64_t ino);
+/* How many inodes the kernel holds. */
+size_t fusefs_lookup_count(struct fusefs_lookup *table);
+
+#endif
