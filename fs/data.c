@@ -52,61 +52,87 @@ static uint32_t part_from(const struct map_row *row, uint64_t pos)
     return row->eoff + (uint32_t)(pos - row->off);
 }
 
-/*
- * Fills ${buf} from the view. *done: how far it came; *missing: the row it stopped at because its bytes are not here.
- * Needs the reclaim lock, held since the view was loaded.
- */
-static int serve_view(struct vault *v, struct data_scratch *s, uint64_t ino,
-                      const struct view *view, uint8_t *buf, size_t *done,
-                      const struct map_row **missing)
-{
-    uint64_t pos = view->off;
-    int err = ERR_OK;
+/* Where filling a buffer from a view came to, and what stopped it. */
+struct served {
+    size_t done;
+    const struct map_row
+        *missing; /* its bytes are not here, or not good here and on the store: to be fetched */
+    int damage;   /* what was wrong with them here */
+};
 
-    *missing = NULL;
-    for (size_t i = 0; !err && i < view->n && pos < view->end; i++) {
-        const struct map_row *row = &view->rows[i];
-        if (row->off > pos) {
-            uint64_t hole = (row->off < view->end ? row->off : view->end) - pos;
-            memset(buf + (pos - view->off), 0, hole);
-            pos += hole;
-        }
-        if (pos >= view->end)
-            break;
-        if (view->extents[i].at.seg == 0) {
-            *missing = row;
-            break;
-        }
-        size_t len = part_len(row, pos, view->end);
-        err = data_open(v, s, ino, &view->extents[i], part_from(row, pos), len, NULL,
-                        buf + (pos - view->off));
-        pos += len;
+static bool is_damage(int err)
+{
+    return err == ERR_AUTH || err == ERR_FORMAT || err == ERR_IO;
+}
+
+/* One row's part of the view. */
+static int serve_row(struct vault *v, struct data_scratch *s, uint64_t ino, const struct view *view,
+                     const struct map_row *row, uint64_t pos, uint8_t *buf, struct served *served)
+{
+    const struct extent *e = &view->extents[row - view->rows];
+    if (e->at.seg == 0) {
+        served->missing = row;
+        return ERR_OK;
     }
-    if (!*missing && pos < view->end) {
-        memset(buf + (pos - view->off), 0, view->end - pos);
-        pos = view->end;
+    size_t len = part_len(row, pos, view->end);
+    int err = data_open(v, s, ino, e, part_from(row, pos), len, NULL, buf + served->done);
+    if (is_damage(err) && e->pack) {
+        served->missing = row;
+        served->damage = err;
+        return ERR_OK;
     }
-    *done = (size_t)(pos - view->off);
+    if (!err)
+        served->done += len;
     return err;
 }
 
-/* The part of a row whose extent is not here. No lock is held. */
-static int serve_missing(struct vault *v, struct data_scratch *s, uint64_t ino,
-                         const struct view *view, const struct map_row *row, uint64_t pos,
-                         uint8_t *buf, size_t *done, const _Atomic bool *cancelled)
+static void serve_hole(uint8_t *buf, uint64_t len, struct served *served)
 {
+    memset(buf + served->done, 0, len);
+    served->done += len;
+}
+
+/* Fills ${buf} from the view. Needs the reclaim lock, held since the view was loaded. */
+static int serve_view(struct vault *v, struct data_scratch *s, uint64_t ino,
+                      const struct view *view, uint8_t *buf, struct served *served)
+{
+    int err = ERR_OK;
+
+    *served = (struct served){0};
+    for (size_t i = 0; !err && !served->missing && i < view->n; i++) {
+        const struct map_row *row = &view->rows[i];
+        uint64_t start = row->off < view->end ? row->off : view->end;
+        if (start > view->off + served->done)
+            serve_hole(buf, start - view->off - served->done, served);
+        if (view->off + served->done < view->end)
+            err = serve_row(v, s, ino, view, row, view->off + served->done, buf, served);
+    }
+    if (!err && !served->missing)
+        serve_hole(buf, view->end - view->off - served->done, served);
+    return err;
+}
+
+/* The part of the row that serving stopped at. No lock is held. */
+static int serve_missing(struct vault *v, struct data_scratch *s, uint64_t ino,
+                         const struct view *view, uint8_t *buf, struct served *served,
+                         const _Atomic bool *cancelled)
+{
+    const struct map_row *row = served->missing;
     const struct extent *e = &view->extents[row - view->rows];
+    uint64_t pos = view->off + served->done;
     struct data_fetch *fetch;
 
-    *done = 0;
     int err = data_fetch_get(v, e, cancelled, &fetch);
     if (err == ERR_STALE)
         return ERR_OK; /* the next view shows what became of it */
     if (err)
-        return err;
-    *done = part_len(row, pos, view->end);
-    err = data_open(v, s, ino, e, part_from(row, pos), *done, data_fetch_sealed(fetch), buf);
+        return served->damage && err != ERR_INTR ? served->damage : err;
+    size_t len = part_len(row, pos, view->end);
+    err = data_open(v, s, ino, e, part_from(row, pos), len, data_fetch_sealed(fetch),
+                    buf + served->done);
     data_fetch_release(fetch);
+    if (!err)
+        served->done += len;
     return err;
 }
 
@@ -121,21 +147,18 @@ int data_read(struct vault *v, uint64_t ino, uint64_t off, uint8_t *buf, size_t 
     int err = ERR_OK;
     while (!err && *got < len) {
         struct view view;
-        const struct map_row *missing = NULL;
-        size_t n = 0;
+        struct served served = {0};
         vault_reclaim_rdlock(v);
         err = load_view(v, ino, off + *got, len - *got, &view);
         bool end = !err && view.end == view.off;
         if (!err && !end)
-            err = serve_view(v, s, ino, &view, buf + *got, &n, &missing);
+            err = serve_view(v, s, ino, &view, buf + *got, &served);
         vault_reclaim_unlock(v);
         if (end)
             break;
-        *got += n;
-        if (!err && missing) {
-            err = serve_missing(v, s, ino, &view, missing, off + *got, buf + *got, &n, cancelled);
-            *got += n;
-        }
+        if (!err && served.missing)
+            err = serve_missing(v, s, ino, &view, buf + *got, &served, cancelled);
+        *got += served.done;
     }
     return err;
 }

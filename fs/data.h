@@ -11,7 +11,8 @@
 #include "fs/tree.h"
 
 /* *got < len only at the end of the file. Holes read as zeroes. Missing extents are fetched (vault_fetcher) and kept in the segment.
- * ERR_AUTH, ERR_FORMAT (damaged; logged with ino and extent id), ERR_NET..., ERR_INTR, ERR_ISDIR. */
+ * So are extents that are damaged here but in a pack. ERR_AUTH, ERR_FORMAT (damaged; logged with ino and extent id), ERR_NET...,
+ * ERR_INTR, ERR_ISDIR. */
 int data_read(struct vault *v, uint64_t ino, uint64_t off, uint8_t *buf, size_t len, size_t *got,
               const _Atomic bool *cancelled);
 /* All or nothing. Extends the file. Sets mtime and ctime to now when ${touch}. ERR_NOSPACE, ERR_FBIG. ${kill_priv} as TREE_KILL_PRIV. */

@@ -97,6 +97,13 @@ static int wait_locked(struct data_fetch *f, const _Atomic bool *cancelled)
     return f->err;
 }
 
+/* Is the extent still where the caller found it missing or damaged? */
+static bool is_unmoved(const struct extent *now, const struct extent *e)
+{
+    return now->at.seg == e->at.seg && now->at.off == e->at.off &&
+           memcmp(now->id, e->id, SEAL_ID_LEN) == 0;
+}
+
 /* Still missing, now that nobody else can be fetching it? Whoever fetched it before wrote that down before it left the table. */
 static int still_missing(struct vault *v, const struct extent *e)
 {
@@ -105,7 +112,7 @@ static int still_missing(struct vault *v, const struct extent *e)
     index_lock(ix);
     int err = index_extent_get(ix, e->eid, &now);
     index_unlock(ix);
-    if (err == ERR_NOENT || (!err && (now.at.seg || memcmp(now.id, e->id, SEAL_ID_LEN) != 0)))
+    if (err == ERR_NOENT || (!err && !is_unmoved(&now, e)))
         return ERR_STALE;
     return err;
 }
@@ -116,7 +123,7 @@ static int move_here(struct index *ix, const struct extent *e, struct segment_po
     int err = index_extent_get(ix, e->eid, &now);
     if (err)
         return err;
-    if (now.at.seg || memcmp(now.id, e->id, SEAL_ID_LEN) != 0)
+    if (!is_unmoved(&now, e))
         return ERR_STALE;
     err = index_begin(ix, INDEX_REMOTE, 0);
     if (err)

@@ -13,7 +13,7 @@
 struct data_fetch;
 
 /*
- * Called without locks. On success data_fetch_sealed() has the verified sealed bytes until data_fetch_release().
+ * ${e}: missing here (at.seg 0), or damaged at the place it names; a good copy then takes its place. Called without locks. On success data_fetch_sealed() has the verified sealed bytes until data_fetch_release().
  * ERR_STALE: the extent has come, or has gone, since the caller looked: look again. ERR_AUTH: what was fetched is not
  * what was sealed. ERR_INTR: *cancelled (may be NULL). ERR_NET: there is nothing to fetch with; and what the fetcher answers.
  */
