@@ -14,9 +14,10 @@
 
 struct committer;
 int committer_start(struct committer **c, struct vault *vault);
-/* Wakes it: much waits. Cheap, callable under locks. */
+/* Makes it commit now. Cheap, callable under locks. */
 void committer_nudge(struct committer *c);
-/* Stops the thread after a last commit. Its error. */
+/* Stops the thread after a last commit and checkpoint. Its error (ERR_NOSPACE: all is in the log, the index could not take it yet).
+ * NULL is a no-op. */
 int committer_stop(struct committer *c);
 
 #endif

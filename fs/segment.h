@@ -57,8 +57,10 @@ void segment_store_close(struct segment_store *store);
 /*
  * Calls ${each} for every record from ${from} on, in order, until one does not verify or the files end (then *end is
  * the end of the log, 0 is returned) or ${each} returns non-zero (returned). ${payload} is non-NULL for notes only
- * (opened). Files of missing numbers are skipped (they were dropped). Call before the first append. What was scanned
- * is durable afterwards (unless read-only): new records build on it. ERR_IO, ERR_NOMEM; damage only ends the log.
+ * (opened). Files of missing numbers are skipped (they were dropped). What an earlier mount wrote and is scanned is durable
+ * afterwards (unless read-only): new records build on it. ERR_IO, ERR_NOMEM; damage only ends the log.
+ * Once before the first append; later only to read again what is there, right after segment_sync and while no note is
+ * appended: a record that is under way would end the log.
  */
 int segment_scan(struct segment_store *store, struct segment_pos from,
                  int (*each)(void *ctx, enum segment_kind kind, struct segment_pos pos,

@@ -17,8 +17,9 @@ struct scan {
     struct segment_store *store;
     each_fn *each;
     void *ctx;
-    int stop;     /* what ${each} returned */
-    uint8_t *buf; /* for notes; grows as needed */
+    uint64_t ours; /* files from here on are this mount's: their writers see to them */
+    int stop;      /* what ${each} returned */
+    uint8_t *buf;  /* for notes; grows as needed */
     size_t cap;
     struct segment_pos end; /* after the last record that verified */
 };
@@ -29,6 +30,7 @@ struct scan_file {
     uint64_t seg, off, size; /* off: of the next head */
     bool follows;            /* the log leads here, also without SEGMENT_RECORD_BEGIN */
     bool ended;              /* by an END */
+    bool settled;            /* an earlier mount's, and we may write: its reserve is needless */
 };
 
 /* True for what damage looks like, which ends the log; other errors (memory, the disk) end the scan, because going on
@@ -101,15 +103,6 @@ static int scan_record(struct scan *s, struct scan_file *f)
     return ERR_OK;
 }
 
-/* True for a file of an earlier mount. The reserve of ours is in use, when the log is read again on a full disk. */
-static bool is_left_over(struct segment_store *store, uint64_t seg)
-{
-    pthread_mutex_lock(&store->lock);
-    bool left_over = !store->first_seg || seg < store->first_seg;
-    pthread_mutex_unlock(&store->lock);
-    return left_over;
-}
-
 /* Gives back the zeroes at the end of a file: reserve that a crash left. Never a record that verified, and nothing else
  * that was ever written. Best effort. */
 static void trim(const struct scan_file *f)
@@ -147,13 +140,13 @@ static int scan_file(struct scan *s, struct scan_file *f)
     if (is_damage(err)) {
         log_debug("segments: the log of file %llu ends at %llu", (unsigned long long)f->seg,
                   (unsigned long long)f->off);
-        if (!s->store->read_only && is_left_over(s->store, f->seg))
+        if (f->settled)
             trim(f);
         err = ERR_OK;
     }
     /* After a kill the pages of the last mount may be in memory only. New records will build on what was read here; were
      * they durable and these not, a power cut would leave a log with a gap. */
-    if (!err && !s->store->read_only) {
+    if (!err && f->settled) {
         int e = segment_store_sync_fd(f->fd, true);
         if (e)
             err = segment_store_fail(s->store, "a sync", e);
@@ -177,6 +170,7 @@ static int scan_files(struct scan *s, struct segment_pos from, const uint64_t *n
         if (numbers[i] < from.seg)
             continue;
         struct scan_file f = {.seg = numbers[i], .off = numbers[i] == from.seg ? from.off : 0};
+        f.settled = !s->store->read_only && f.seg < s->ours;
         f.follows = (ended && f.seg == ended + 1) || (first && (!from.seg || f.seg == from.seg));
         int err = scan_file(s, &f);
         if (err)
@@ -193,6 +187,9 @@ int segment_scan(struct segment_store *store, struct segment_pos from, each_fn *
     struct scan s = {.store = store, .each = each, .ctx = ctx, .end = from};
     uint64_t *numbers;
     size_t count;
+    pthread_mutex_lock(&store->lock);
+    s.ours = store->first_seg ? store->first_seg : store->next_seg;
+    pthread_mutex_unlock(&store->lock);
     int err = segment_store_list(store, &numbers, &count);
     if (err)
         return err;

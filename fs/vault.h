@@ -30,15 +30,18 @@ struct vault_new {
     const void *secret;
     size_t secret_len;
     const struct slot_cost *cost; /* NULL: calibrate */
-    bool with_root; /* make the root inode (init), or leave the tree empty but for a bare root (clone) */
+    bool
+        with_root; /* the root inode is a change to be published (init), or a bare one that batches will replace (clone) */
 };
-/* Makes the vault; leaves nothing behind on failure. ERR_EXIST (not empty), ERR_NOSPACE, ERR_IO, ERR_DENIED. */
+/* Makes the vault; leaves nothing behind on failure. ERR_EXIST (not an empty directory), ERR_NOENT (no place for
+ * it), ERR_NOSPACE, ERR_IO, ERR_DENIED. */
 int vault_create(const struct vault_new *params);
 
 enum vault_mode { VAULT_READ_WRITE, VAULT_READ_ONLY };
 /* ERR_NOTVAULT, ERR_VERSION, ERR_LOCKED, ERR_WRONGKEY, ERR_FORMAT/ERR_AUTH (damaged: ${why}, 200 bytes, names the file and the remedy), ERR_NOMEM, ERR_IO.
  * ${why} may be NULL. */
-int vault_open(struct vault **vault, const char *path, const void *secret, size_t len, enum vault_mode mode, char *why);
+int vault_open(struct vault **vault, const char *path, const void *secret, size_t len,
+               enum vault_mode mode, char *why);
 /* Everything durable, then keys wiped. The first error. NULL is a no-op. */
 int vault_close(struct vault *vault);
 
@@ -48,7 +51,8 @@ int vault_peek(const char *path, uint8_t vault_id[32], uint32_t *device_tag);
 bool vault_in_use(const char *path);
 /* Changes the passphrase of slot 0: opens with the old, makes a new slot with today's policy, replaces it durably. Works
  * while the vault is mounted. ERR_WRONGKEY. */
-int vault_passwd(const char *path, const void *old_secret, size_t old_len, const void *new_secret, size_t new_len);
+int vault_passwd(const char *path, const void *old_secret, size_t old_len, const void *new_secret,
+                 size_t new_len);
 
 const char *vault_path(const struct vault *vault);
 const uint8_t *vault_id(const struct vault *vault); /* 32 bytes */
@@ -56,7 +60,10 @@ struct index *vault_index(struct vault *vault);
 struct segment_store *vault_segments(struct vault *vault);
 const struct keyring *vault_keyring(const struct vault *vault);
 bool vault_read_only(const struct vault *vault); /* opened so, or turned so by a failure */
-/* Why it turned read-only by itself: a line for people, or NULL. */
+/* What vault_failure says when the disk failed. */
+#define VAULT_DISK_FAILED                                                                          \
+    "the local disk failed while syncing; the vault is read-only until it is mounted again"
+/* Why it turned read-only by itself: a line for people, or NULL. Valid until vault_close. */
 const char *vault_failure(const struct vault *vault);
 /* Turns the vault read-only from now on with a reason (copied): contradiction on the store, failed disk. */
 void vault_fail(struct vault *vault, const char *why);
@@ -75,6 +82,7 @@ struct vault_fetcher {
     void (*changed)(void *ctx);
     void *ctx;
 };
+/* Copied; NULL takes it away: then nobody may be using it any more. */
 void vault_set_fetcher(struct vault *vault, const struct vault_fetcher *fetcher);
 const struct vault_fetcher *vault_fetcher(const struct vault *vault);
 
@@ -86,10 +94,12 @@ struct vault_watcher {
     void (*invalidate)(void *ctx, uint64_t ino, const char *name, size_t len);
     void *ctx;
 };
+/* Copied; NULL takes it away, and it is not running any more when this returns. */
 void vault_set_watcher(struct vault *vault, const struct vault_watcher *watcher);
 void vault_invalidate(struct vault *vault, uint64_t ino, const char *name, size_t len);
 
-/* Readers of segments hold it shared while they use positions taken from the index; reclaiming holds it alone. */
+/* Readers of segments hold it shared while they use positions taken from the index; reclaiming holds it alone. Not recursive: a
+ * waiting reclaimer goes before new readers. */
 void vault_reclaim_rdlock(struct vault *vault);
 void vault_reclaim_unlock(struct vault *vault);
 void vault_reclaim_wrlock(struct vault *vault);
