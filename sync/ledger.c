@@ -305,6 +305,25 @@ int ledger_acked_put(struct index *ix, uint32_t store, uint32_t tag, uint64_t se
     return put_u64(ix, "acked", key, acked_key(key, store, tag), seq);
 }
 
+int ledger_rest_get(struct index *ix, uint64_t ino, uint64_t *off)
+{
+    uint8_t key[KEY_MAX];
+    int err = get_u64(ix, "rest", key, put_be(key, 0, ino, 8), off);
+    if (err)
+        *off = UINT64_MAX;
+    return err == ERR_NOENT ? 0 : err;
+}
+
+int ledger_rest_put(struct index *ix, uint64_t ino, uint64_t off)
+{
+    uint8_t key[KEY_MAX];
+    size_t len = put_be(key, 0, ino, 8);
+    if (off != UINT64_MAX)
+        return put_u64(ix, "rest", key, len, off);
+    int err = index_kv_del(ix, "rest", key, len);
+    return err == ERR_NOENT ? 0 : err;
+}
+
 /* ---- forgetting ---- */
 
 struct doomed {

@@ -14,6 +14,7 @@
  *   "outbox"       seq u64                   a batch of this device, as it goes to the stores; kept, for stores added later
  *   "acked"        store u32, device tag u32 seq u64: batches of that device up to this one are on the store
  *   "watch"        store u32                 what push_check.c remembers of a batch that went missing
+ *   "rest"         ino u64                   u64: of a file with very many extents, the content from here on is still to be published
  *   "roster"       hash (32)                 a roster record
  *   "keybox"       "own"                     this device's key box, as it goes to the stores
  *
@@ -74,6 +75,10 @@ int ledger_outbox_put(struct index *ix, uint64_t seq, const struct bytes_out *ba
 /* 0 when there is none. */
 int ledger_acked_get(struct index *ix, uint32_t store, uint32_t tag, uint64_t *seq);
 int ledger_acked_put(struct index *ix, uint32_t store, uint32_t tag, uint64_t seq);
+
+/* UINT64_MAX when there is none; putting that deletes it. */
+int ledger_rest_get(struct index *ix, uint64_t ino, uint64_t *off);
+int ledger_rest_put(struct index *ix, uint64_t ino, uint64_t off);
 
 /* Forgets everything about a store that was removed, at most ${max} rows; *more: call again (in another operation). */
 int ledger_store_forget(struct index *ix, uint32_t store, unsigned max, bool *more);

@@ -19,6 +19,7 @@
 #include "fs/vault.h"
 #include "sync/stores.h"
 
+#define PUSH_BATCH_ITEMS 4096u /* inodes and names in one batch at most: bounds how long the lock is held */
 #define PUSH_WORKERS 3u /* packs in flight at once; each has a buffer of PACK_SIZE */
 
 /* For tests; zeroes are the defaults. */
@@ -48,9 +49,9 @@ struct push_result {
 };
 
 /*
- * 0: everything that could be published is on every store. Otherwise the gravest of what happened: ERR_CONTRADICTION (the store was rolled back,
- * or another copy of this device writes: the caller turns the vault read-only), local errors (ERR_IO, ERR_NOSPACE, ERR_AUTH:
- * damaged extents, which were left out), ERR_BEHIND, errors of stores, ERR_INTR. What can be done on other stores and for other
+ * 0: everything that could be published is on every store. Otherwise the gravest of what happened, in this order: ERR_CONTRADICTION (the
+ * store was rolled back, or another copy of this device writes: the caller turns the vault read-only); local errors (ERR_IO, ERR_NOSPACE,
+ * ERR_AUTH: damaged extents, which were left out); ERR_LOGIN, ERR_STOREFULL, ERR_NETPERM; ERR_NET; ERR_BEHIND; ERR_INTR. What can be done on other stores and for other
  * files was done all the same. No stores: ERR_NOENT.
  */
 int push_run(const struct push_params *params, struct push_result *result);
