@@ -8,7 +8,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#define ROUNDS 2 /* what was written while the first packs were on their way gets its chance in the second */
+#define ROUNDS                                                                                     \
+    2 /* what was written while the first packs were on their way gets its chance in the second */
 
 bool push_cancelled(const struct push *p)
 {

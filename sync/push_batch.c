@@ -6,21 +6,22 @@
  * nothing is said to be gone before its new place has been said.
  *
  * Held back: a file whose content names an extent in no pack yet; a new inode with that, the names that point at it; names in a
- * directory that is not published. While a name of something known is held back, no old name is said to be gone; while anything is,
+ * directory that is not published. While a name of something known is held back, no old name is said to be gone; while any name is,
  * no inode is. A file without a name (open and unlinked) is not published at all.
  */
 #include "crypto/err.h"
 #include "crypto/kdf.h"
 #include "crypto/log.h"
+#include "crypto/pagevfs.h"
 #include "sync/push_draft.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-#define CHUNK        256u
-#define ITEM_ROOM    640u /* notes of one item: its inode or name again, marks, a ${rest} */
-#define XATTRS_MAX   (1u << 20)
-#define GONE_VALUE   12u
+#define CHUNK      256u
+#define ITEM_ROOM  640u /* notes of one item: its inode or name again, marks, a ${rest} */
+#define XATTRS_MAX (1u << 20)
+#define GONE_VALUE 12u
 
 /* ---- the draft ---- */
 
@@ -66,7 +67,8 @@ static int add_item(struct draft *d, const struct draft_item *item)
 static int add_name(struct draft *d, enum draft_kind kind, uint64_t parent, const void *name,
                     size_t len)
 {
-    struct draft_item item = {.kind = kind, .ino = parent, .name = malloc(len + 1), .name_len = len};
+    struct draft_item item = {
+        .kind = kind, .ino = parent, .name = malloc(len + 1), .name_len = len};
     if (!item.name)
         return ERR_NOMEM;
     memcpy(item.name, name, len);
@@ -96,7 +98,8 @@ static int write_attr(struct draft *d, const struct inode *inode)
     if (type != S_IFCHR && type != S_IFBLK)
         r.u.attr.inode.rdev = 0;
     if (type == S_IFLNK) {
-        int err = index_target_get(d->p->ix, inode->ino, target, sizeof(target), &r.u.attr.target_len);
+        int err =
+            index_target_get(d->p->ix, inode->ino, target, sizeof(target), &r.u.attr.target_len);
         if (err)
             return err == ERR_NOENT ? ERR_FORMAT : err;
         r.u.attr.target = target;
@@ -259,11 +262,12 @@ struct entry_chunk {
 static int next_entries(struct push *p, struct entry_chunk *c)
 {
     sqlite3_stmt *stmt;
-    int rc, err = index_prepare(p->ix,
-                                "SELECT parent, cookie, ino, type, v_l, v_d, name FROM entry"
-                                " WHERE dirty <> 0 AND dirty = 1 AND parent >= ?1"
-                                " AND (parent > ?1 OR cookie > ?2) ORDER BY parent, cookie LIMIT ?3",
-                                &stmt);
+    int rc,
+        err = index_prepare(p->ix,
+                            "SELECT parent, cookie, ino, type, v_l, v_d, name FROM entry"
+                            " WHERE dirty <> 0 AND dirty = 1 AND parent >= ?1"
+                            " AND (parent > ?1 OR cookie > ?2) ORDER BY parent, cookie LIMIT ?3",
+                            &stmt);
     c->n = 0;
     if (err)
         return err;
@@ -325,7 +329,8 @@ static int get_version(const void *value, size_t len, struct version *v)
 }
 
 /* [tombstone] */
-static int gone_entry_each(void *ctx, const void *key, size_t key_len, const void *value, size_t len)
+static int gone_entry_each(void *ctx, const void *key, size_t key_len, const void *value,
+                           size_t len)
 {
     struct draft *d = ctx;
     struct batch_record r = {.kind = BATCH_ENTRY};
@@ -340,7 +345,8 @@ static int gone_entry_each(void *ctx, const void *key, size_t key_len, const voi
     return err ? err : draft_full(d);
 }
 
-static int gone_inode_each(void *ctx, const void *key, size_t key_len, const void *value, size_t len)
+static int gone_inode_each(void *ctx, const void *key, size_t key_len, const void *value,
+                           size_t len)
 {
     struct draft *d = ctx;
     struct batch_record r = {.kind = BATCH_GONE};
@@ -359,7 +365,7 @@ static int write_gone(struct draft *d)
     int err = 0;
     if (!d->held_move)
         err = index_kv_scan(d->p->ix, "gone-entry", NULL, 0, gone_entry_each, d);
-    if (err >= 0 && !draft_full(d) && !d->held_inodes && !d->held_entries)
+    if (err >= 0 && !draft_full(d) && !d->held_entries)
         err = index_kv_scan(d->p->ix, "gone-inode", NULL, 0, gone_inode_each, d);
     return err < 0 ? err : 0;
 }

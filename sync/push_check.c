@@ -19,8 +19,9 @@
 static const char rolled_back[] =
     "the store lost changes that it had confirmed (rolled back to an older state?); if you restored it on purpose: "
     "remove the store and add it again";
-static const char forked[] = "another copy of this device, or a later state of it, has written to the store (restored from a "
-                             "backup?); make a new device with clone";
+static const char forked[] =
+    "another copy of this device, or a later state of it, has written to the store (restored from a "
+    "backup?); make a new device with clone";
 
 struct watch {
     int64_t first; /* seconds since 1970 */
@@ -145,7 +146,8 @@ static int compare_own(struct push *p, struct push_store *s, uint64_t seq, uint6
     bytes_out_init(&mine);
     index_lock(p->ix);
     int err = seq <= last ? ledger_outbox_get(p->ix, seq, &mine) : 0;
-    bool same = !err && mine.len == there->len && memcmp(mine.p, there->p, mine.len) == 0 && seq <= last;
+    bool same =
+        !err && mine.len == there->len && memcmp(mine.p, there->p, mine.len) == 0 && seq <= last;
     if (same)
         err = index_begin(p->ix, INDEX_REMOTE, LEDGER_ROOM);
     if (same && !err) {

@@ -16,7 +16,8 @@ struct span {
 struct spans {
     struct span *list;
     size_t count, cap;
-    uint64_t limit; /* what reaches past this is cut: the size of the file, or where ${rest} begins */
+    uint64_t
+        limit; /* what reaches past this is cut: the size of the file, or where ${rest} begins */
 };
 
 static int add_span(struct spans *s, uint64_t off, uint64_t len)
@@ -91,7 +92,8 @@ static int add_rows(struct draft *d, const struct inode *inode, struct span span
     uint64_t at = span.off, end = span.off + span.len;
     size_t n = ROWS_AT_ONCE;
     while (at < end && n == ROWS_AT_ONCE) {
-        int err = index_map_get(d->p->ix, inode->ino, at, end - at, rows, extents, ROWS_AT_ONCE, &n);
+        int err =
+            index_map_get(d->p->ix, inode->ino, at, end - at, rows, extents, ROWS_AT_ONCE, &n);
         if (err)
             return err;
         for (size_t i = 0; i < n; i++) {

@@ -8,15 +8,16 @@
 
 #include "sync/push_impl.h"
 
-#define PUSH_RANGES_MAX 16384u /* ranges that one batch says of one file; more go into the next ones */
+#define PUSH_RANGES_MAX                                                                            \
+    16384u /* ranges that one batch says of one file; more go into the next ones */
 
 enum draft_kind { DRAFT_INODE, DRAFT_ENTRY, DRAFT_GONE_ENTRY, DRAFT_GONE_INODE };
 
 struct draft_item {
     enum draft_kind kind;
-    uint64_t ino;   /* of entries: the directory */
-    uint64_t rest;  /* inodes: content from here on is not in this batch; UINT64_MAX: all is */
-    char *name;     /* entries; owned, NAME_LEN_MAX at most */
+    uint64_t ino;  /* of entries: the directory */
+    uint64_t rest; /* inodes: content from here on is not in this batch; UINT64_MAX: all is */
+    char *name;    /* entries; owned, NAME_LEN_MAX at most */
     size_t name_len;
 };
 

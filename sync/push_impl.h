@@ -14,8 +14,9 @@ struct push_store {
     uint32_t id;
     struct store *store;
     const struct stores_item *item; /* may be NULL */
-    int err;         /* it failed in this run: left alone from there on */
-    bool incomplete; /* it misses packs: no batch goes there in this run. Workers set it under the index lock */
+    int err;                        /* it failed in this run: left alone from there on */
+    bool
+        incomplete; /* it misses packs: no batch goes there in this run. Workers set it under the index lock */
 };
 
 /* One run. Written by the thread of push_run only, but for what ${lock} guards. */
@@ -23,8 +24,8 @@ struct push {
     const struct push_params *params;
     struct index *ix;
     const struct keyring *keyring;
-    struct sign_keys *keys; /* own */
-    struct roster *roster;  /* own */
+    struct sign_keys *keys;           /* own */
+    struct roster *roster;            /* own */
     const struct roster_device *self; /* in the roster */
     uint32_t epoch;
     const uint8_t *epoch_key;
@@ -32,7 +33,8 @@ struct push {
     struct push_store stores[STORES_MAX];
     size_t store_count;
 
-    pthread_mutex_t lock; /* guards all below, and ${err} of the stores; taken alone or inside nothing */
+    pthread_mutex_t
+        lock; /* guards all below, and ${err} of the stores; taken alone or inside nothing */
     struct push_result *result;
     int err; /* the gravest so far */
     uint64_t done, total;
@@ -48,11 +50,13 @@ int push_store_note(struct push *p, struct push_store *s, const struct store *st
 int push_store_err(struct push *p, struct push_store *s);
 void push_sent(struct push *p, uint64_t bytes);
 
-int push_check_stores(struct push *p);   /* push_check.c */
-int push_packs(struct push *p);          /* push_pack.c */
-int push_mirror_packs(struct push *p);   /* push_mirror.c: packs that a store misses, from other stores */
-int push_mirror_batches(struct push *p); /* push_mirror.c: batches and roster records of other devices */
+int push_check_stores(struct push *p); /* push_check.c */
+int push_packs(struct push *p);        /* push_pack.c */
+int push_mirror_packs(
+    struct push *p); /* push_mirror.c: packs that a store misses, from other stores */
+int push_mirror_batches(
+    struct push *p); /* push_mirror.c: batches and roster records of other devices */
 int push_write_batches(struct push *p, uint64_t *held); /* push_batch.c */
-int push_outbox(struct push *p);         /* push_outbox.c */
+int push_outbox(struct push *p);                        /* push_outbox.c */
 
 #endif

@@ -11,7 +11,8 @@
 #include <string.h>
 
 /* The bytes of an object from any other store that has it and that ${valid} accepts. ERR_NOENT: nowhere now. */
-static int fetch_elsewhere(struct push *p, const struct push_store *to, const char *name, size_t max,
+static int fetch_elsewhere(struct push *p, const struct push_store *to, const char *name,
+                           size_t max,
                            bool (*valid)(const void *ctx, const struct bytes_out *bytes),
                            const void *ctx, struct bytes_out *bytes)
 {
@@ -89,7 +90,8 @@ static int copy_missing(struct push *p, struct push_store *s, struct bytes_out *
     return 0;
 }
 
-static int fill_step(struct push *p, const struct push_store *s, struct ledger_fill *fill, bool missing)
+static int fill_step(struct push *p, const struct push_store *s, struct ledger_fill *fill,
+                     bool missing)
 {
     index_lock(p->ix);
     int err = index_begin(p->ix, INDEX_REMOTE, 2 * LEDGER_ROOM);

@@ -7,6 +7,7 @@
  */
 #include "crypto/err.h"
 #include "crypto/log.h"
+#include "crypto/pagevfs.h"
 #include "sync/pack.h"
 #include "sync/push_impl.h"
 
@@ -14,9 +15,9 @@
 #include <string.h>
 #include <time.h>
 
-#define WINDOW        256u /* extents that wait to be placed: small ones fill what large ones leave */
-#define NOTE_AT_ONCE  64u  /* extents noted under one hold of the lock */
-#define EXTENT_ROOM   64u
+#define WINDOW         256u /* extents that wait to be placed: small ones fill what large ones leave */
+#define NOTE_AT_ONCE   64u /* extents noted under one hold of the lock */
+#define EXTENT_ROOM    64u
 #define CANCEL_POLL_MS 100
 
 struct waiting {
@@ -48,7 +49,7 @@ struct worker {
     struct placed {
         uint64_t eid, off;
         uint8_t id[16];
-    } *placed;
+    } * placed;
     size_t count, cap;
 };
 
