@@ -121,6 +121,7 @@ struct index {
     /* guarded by lock */
     unsigned origin;        /* of the open group; 0: none is open */
     bool replaying;         /* changes make no notes */
+    bool verifying; /* at open: places of extents that notes speak of may hold anything */
     bool aborted;           /* a change failed in the middle of the open group */
     size_t group_mark;      /* where the open group starts in notes */
     struct bytes_out notes; /* groups not appended yet */

@@ -103,13 +103,28 @@ static int apply_inode(struct index *ix, struct note *n)
     }
 }
 
+/* A new place whose bytes a power cut took is not taken over: the old one, here or on the store, is still good. */
+static int apply_move(struct index *ix, struct note *n)
+{
+    struct extent e;
+    int err = index_extent_get(ix, n->extent.eid, &e);
+    if (err)
+        return err;
+    const struct segment_pos old = e.at;
+    e.at = n->extent.at;
+    if (ix->verifying && e.at.seg != 0 && (e.at.seg != old.seg || e.at.off != old.off) &&
+        ix->verify_extent(ix->verify_ctx, &e) != 0)
+        n->extent.at = old;
+    return index_extent_move(ix, &n->extent);
+}
+
 static int apply_content(struct index *ix, struct note *n)
 {
     switch (n->kind) {
     case NOTE_EXTENT_PUT:
         return index_extent_put(ix, &n->extent);
     case NOTE_EXTENT_MOVE:
-        return index_extent_move(ix, &n->extent);
+        return apply_move(ix, n);
     case NOTE_MAP_SET:
         return index_map_set(ix, n->ino, n->map.off, n->map.len, n->map.eid, n->map.eoff);
     case NOTE_MAP_PUNCH:
@@ -316,12 +331,14 @@ int index_replay_open(struct index *ix)
         return err;
     r.left = r.found;
     r.step = ix->read_only ? 0 : COMMIT_EVERY;
+    ix->verifying = ix->verify_extent != NULL;
     err = apply_log(&r, r.refused);
-    if (err == STOP) {
+    if (err == STOP)
         err = index_full_enter(ix, r.left + r.pending_records, r.refused);
-        if (!err && ix->tried_full && r.refused)
-            err = ERR_NOSPACE; /* cannot be left behind */
-    }
+    ix->verifying = false;
+    if (!err && ix->tried_full && r.refused)
+        err =
+            ERR_NOSPACE; /* the refused record has to be left behind before anything is appended */
     if (err || ix->read_only)
         return err;
     /* Without it a power cut could bring the old position back, and what is appended from now on would come after a
