@@ -1,7 +1,10 @@
 /* The sealed SQLite VFS: nothing readable on the disk, nothing accepted that was not sealed for its place. */
 #include "pagevfs_fixture.h"
 
-#include <poll.h>
+#include "crypto/bytes.h"
+#include "crypto/seal.h"
+
+#include <pthread.h>
 #include <signal.h>
 #include <sys/inotify.h>
 
@@ -37,6 +40,53 @@ static void test_settings(void)
     CHECK(file.len > 0 && file.len % PAGE == 0);
     CHECK(memmem(file.p, file.len, "SQLite format", 13) == NULL);
     free(file.p);
+}
+
+/* Opens a record by the words of the format alone. [index-aad] */
+static bool open_by_format(int kind, uint64_t number, const uint8_t *generation,
+                           const uint8_t *nonce, const uint8_t *sealed, size_t len, uint8_t *plain)
+{
+    uint8_t aad[49] = {0};
+
+    memcpy(aad, test_id, 32);
+    aad[32] = (uint8_t)kind;
+    bytes_le64(aad + 33, number);
+    if (generation != NULL)
+        memcpy(aad + 41, generation, 8);
+    return seal_box_open(test_key, nonce, aad, sizeof(aad), sealed, len + SEAL_TAG, plain) == 0;
+}
+
+/* [index-file] [index-wal] byte for byte, so that another program can read them. */
+static void test_format(void)
+{
+    uint8_t head[32], frame_head[24], page[PAGE];
+    sqlite3 *db = fresh_db();
+
+    must(db, "CREATE TABLE t(a); PRAGMA user_version = 77");
+    CHECK_EQ(pagevfs_checkpoint(db), 0);
+    must(db, "INSERT INTO t VALUES('" MARKER "')");
+    struct blob file = slurp(test_db), wal = slurp(test_wal);
+    for (size_t i = 0; i < file.len / PAGE; i++) {
+        const uint8_t *at = file.p + i * PAGE;
+        CHECK(open_by_format(1, i + 1, NULL, at + 4072, at, 4056, page));
+        if (i == 0)
+            CHECK(memcmp(page, "SQLite format 3", 16) == 0 && page[20] == 40 && page[63] == 77);
+    }
+    CHECK_EQ((wal.len - WAL_HEAD) % FRAME, 0);
+    CHECK(open_by_format(2, 0, NULL, wal.p, wal.p + 24, 32, head));
+    CHECK(head[0] == 0x37 && head[1] == 0x7f);
+    bool seen = false;
+    for (size_t i = 0; i < (wal.len - WAL_HEAD) / FRAME; i++) {
+        const uint8_t *at = wal.p + WAL_HEAD + i * FRAME;
+        CHECK(open_by_format(3, i, head + 16, at, at + 24, 24, frame_head));
+        CHECK(memcmp(frame_head + 8, head + 16, 8) == 0); /* the salts */
+        CHECK(open_by_format(4, i, head + 16, at + FRAME_HEAD, at + FRAME_HEAD + 24, PAGE, page));
+        seen = seen || memmem(page, PAGE, MARKER, strlen(MARKER)) != NULL;
+    }
+    CHECK(seen);
+    free(file.p);
+    free(wal.p);
+    CHECK_EQ(pagevfs_close(db), 0);
 }
 
 /* Work that makes SQLite want temporary files: sorts, temporary tables, an index, a VACUUM, statement journals. */
@@ -123,10 +173,11 @@ static uint8_t nonces[MOST_NONCES][24];
 static size_t n_nonces;
 
 /* Takes the nonce of each record that is written. Only pages of the database are written 4096 bytes at a time. */
-static void collect_nonces(const uint8_t *p, size_t len, off_t off)
+static void collect_nonces(int fd, const uint8_t *p, size_t len, off_t off)
 {
     size_t at = 0;
 
+    (void)fd;
     while (at < len && n_nonces < MOST_NONCES) {
         size_t in_frame = ((size_t)off + at - WAL_HEAD) % FRAME;
         const uint8_t *nonce = len == PAGE ? p + PAGE - 24 : p + at;
@@ -271,7 +322,7 @@ static void test_refused(void)
     CHECK_EQ(pagevfs_open(&db, path, test_key, test_id, false, false) != 0, 1);
     unlink(path);
     snprintf(path, sizeof(path), "%s/index-journal", test_dir);
-    spew(path, "\xd9\xd5\x05\xf9\x20\xa1\x63\xd7 not played back, not deleted", 60);
+    spew(path, "\xd9\xd5\x05\xf9\x20\xa1\x63\xd7 not played back, not deleted", 36);
     db = must_open(false);
     CHECK_EQ(ask(db, "SELECT count(*) FROM sqlite_schema"), 1);
     CHECK_EQ(pagevfs_close(db), 0);
@@ -350,6 +401,43 @@ static void test_spilled_pages(void)
     CHECK_EQ(pagevfs_close(db), 0);
 }
 
+/* --- threads --- */
+
+static _Atomic bool committing;
+
+static void *sync_thread(void *arg)
+{
+    long failures = 0;
+
+    do {
+        failures += pagevfs_sync(arg) != 0;
+        failures += pagevfs_wal_bytes(arg) % FRAME != WAL_HEAD && pagevfs_wal_bytes(arg) != 0;
+    } while (committing);
+    return (void *)failures;
+}
+
+/* A committer syncs while others change the tree. */
+static void test_sync_beside_commits(void)
+{
+    sqlite3 *db = fresh_db();
+    pthread_t thread;
+    void *failures;
+
+    must(db, "CREATE TABLE t(a INTEGER PRIMARY KEY, b)");
+    committing = true;
+    CHECK_EQ(pthread_create(&thread, NULL, sync_thread, db), 0);
+    for (int i = 0; i < 300; i++) {
+        must(db, "INSERT INTO t(b) VALUES(randomblob(3000))");
+        if (i % 50 == 49)
+            CHECK_EQ(pagevfs_checkpoint(db), 0);
+    }
+    committing = false;
+    pthread_join(thread, &failures);
+    CHECK_EQ((long)failures, 0);
+    check_last_commit(db, 300);
+    CHECK_EQ(pagevfs_close(db), 0);
+}
+
 /* --- speed --- */
 
 static void test_speed(void)
@@ -408,6 +496,7 @@ int main(int argc, char **argv)
     }
     fixture_begin();
     test_settings();
+    test_format();
     test_nothing_readable();
     test_nonces_never_repeat();
     test_keys();
@@ -415,6 +504,7 @@ int main(int argc, char **argv)
     test_refused();
     test_read_only();
     test_spilled_pages();
+    test_sync_beside_commits();
     test_speed();
     return fixture_end();
 }
