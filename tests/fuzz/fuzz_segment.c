@@ -86,7 +86,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         if (data[i])
             first = i;
     }
-    int fd = openat(dirfd_, NAME, O_WRONLY | O_TRUNC);
+    int fd = openat(dirfd_, NAME, O_WRONLY);
     FUZZ_CHECK(fd >= 0 && write(fd, changed, file_len) == (ssize_t)file_len);
     close(fd);
 

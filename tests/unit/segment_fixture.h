@@ -91,8 +91,9 @@ static inline void fixture_put(const struct fixture *fx, uint64_t seg, const uin
 {
     char name[32];
     fixture_file(seg, name);
-    int fd = openat(fx->fd, name, O_WRONLY | O_CREAT | O_TRUNC, 0600);
-    if (fd < 0 || write(fd, bytes, size) != (ssize_t)size)
+    /* Not O_TRUNC: file systems write a file out that is emptied and filled again, and there are thousands. */
+    int fd = openat(fx->fd, name, O_WRONLY | O_CREAT, 0600);
+    if (fd < 0 || write(fd, bytes, size) != (ssize_t)size || ftruncate(fd, (off_t)size) != 0)
         abort();
     close(fd);
 }

@@ -65,6 +65,26 @@ static void one_after_the_other(void)
     fixture_remove(&fx);
 }
 
+/* As the index does it on a full disk: what was synced is read again, and the reserve stays. */
+static void read_again(void)
+{
+    struct fixture fx;
+    struct segment_pos pos;
+    fixture_make(&fx);
+    fixture_open(&fx, false);
+    CHECK_EQ(append_mark(&fx, 1, &pos), ERR_OK);
+    CHECK_EQ(append_extent(&fx, 1, 500, &pos), ERR_OK);
+    CHECK_EQ(segment_sync(fx.store), ERR_OK);
+    off_t size = fixture_size(&fx, 1);
+    CHECK_EQ(fixture_scan(&fx, start, &seen), ERR_OK);
+    CHECK(seen.count == 2 && fixture_size(&fx, 1) == size && size >= 1 << 20);
+    CHECK_EQ(append_mark(&fx, 2, &pos), ERR_OK);
+    CHECK_EQ(fixture_scan(&fx, start, &seen), ERR_OK);
+    CHECK(seen.count == 3 && seen.at[2].mark == 2);
+    fixture_close(&fx);
+    fixture_remove(&fx);
+}
+
 static void bad_sizes(void)
 {
     struct fixture fx;
@@ -422,6 +442,7 @@ int main(void)
     if (secret_init() != ERR_OK)
         return 1;
     one_after_the_other();
+    read_again();
     bad_sizes();
     concurrent();
     full_files();
