@@ -283,7 +283,7 @@ int main(void)
     damaged_data();
     damaged_names();
     damaged_maps();
-    /* the vault is not closed: its index is damaged on purpose */
+    (void)vault_close(f.v); /* its index is damaged on purpose, so whatever it says */
     f.v = NULL;
     fixture_remove(&f);
     return check_done();
