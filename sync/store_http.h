@@ -58,7 +58,7 @@ struct store_call {
     size_t compared;  /* settling: bytes found equal */
     bool differs;
     unsigned level; /* WebDAV: parts of the path of the collection that is being made */
-    bool descending, made_collections;
+    bool descending, made_collections, collection_refused;
     struct http_request request;
     char *strings[STORE_HTTP_STRINGS_MAX]; /* the URL and header lines of ${request} */
     size_t string_count;

@@ -165,7 +165,12 @@ static int after_put(struct store_webdav *w, struct store_call *call, int err)
     long status = call->request.err ? 0 : call->request.status;
     if (!err)
         remember(w, call->name);
-    if ((status != 404 && status != 409 && status != 500) || call->made_collections)
+    if (status != 404 && status != 409 && status != 500)
+        return err;
+    if (call->made_collections && call->collection_refused)
+        return store_fail(&w->http.base, ERR_LOGIN, "%s does not let us make a folder (403)",
+                          w->http.base.place.host);
+    if (call->made_collections)
         return err == ERR_NOENT
                    ? store_fail(&w->http.base, ERR_NETPERM, "%s has no such place for objects",
                                 w->http.base.place.host)
@@ -187,7 +192,10 @@ static int webdav_collections(struct store_http *s, struct store_call *call, int
     unsigned deepest = levels(w, call->name);
     if (call->step == STORE_STEP_MAIN)
         return after_put(w, call, err);
-    if ((status >= 200 && status <= 299) || status == 405) { /* 405: it is there */
+    /* 405: it is there. 403: Apache's answer when somebody, perhaps another call of ours, makes it at the same moment;
+     * if it is meant, the put will fail */
+    call->collection_refused = status == 403;
+    if ((status >= 200 && status <= 299) || status == 405 || status == 403) {
         if (call->level == deepest) {
             remember(w, call->name);
             call->made_collections = true;
