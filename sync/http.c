@@ -28,6 +28,7 @@ struct slot {
     struct curl_slist headers[HTTP_HEADERS_MAX + 2];
     size_t body_done;
     enum auth auth; /* that this transfer uses */
+    bool fresh;     /* on a new connection */
     int sink_result;
     char detail[CURL_ERROR_SIZE];
 };
@@ -263,6 +264,7 @@ static int launch(struct slot *slot)
     /* only here does libcurl keep a copy of the login in ordinary memory: it computes the digest itself */
     SET(CURLOPT_USERNAME, h->auth == AUTH_DIGEST ? h->options.user : NULL);
     SET(CURLOPT_PASSWORD, h->auth == AUTH_DIGEST ? h->options.secret : NULL);
+    SET(CURLOPT_FRESH_CONNECT, slot->fresh ? 1L : 0L);
     uint64_t bytes = r->body_len + r->expected;
     SET(CURLOPT_TIMEOUT, (long)(4 * h->options.timeout_s + bytes / SLOWEST_RATE));
 #undef SET
@@ -276,6 +278,7 @@ int http_start(struct http *http, struct http_request *request)
         if (slot->request)
             continue;
         slot->request = request;
+        slot->fresh = false;
         int err = launch(slot);
         if (err)
             slot->request = NULL;
@@ -367,10 +370,22 @@ static bool before_sending(CURLcode rc)
            rc == CURLE_PEER_FAILED_VERIFICATION;
 }
 
-/* Ends the transfer. True: it is to be done once more, with another login. */
+/* Swift sometimes sends, on a kept connection, the end of an answer that had ended: what came then for this request is
+ * not its answer. */
+static bool met_stray_bytes(struct slot *slot, CURLcode rc)
+{
+    long new_connections = 1;
+    curl_easy_getinfo(slot->easy, CURLINFO_NUM_CONNECTS, &new_connections);
+    return (rc == CURLE_UNSUPPORTED_PROTOCOL || rc == CURLE_WEIRD_SERVER_REPLY) &&
+           !new_connections && !slot->fresh;
+}
+
+/* Ends the transfer. True: it is to be done once more, with another login or on another connection. */
 static bool finish(struct slot *slot, CURLcode rc)
 {
     struct http_request *r = slot->request;
+    if (met_stray_bytes(slot, rc))
+        return slot->fresh = true;
     read_answer(slot);
     r->reached = !before_sending(rc);
     if (rc == CURLE_WRITE_ERROR && slot->sink_result) {

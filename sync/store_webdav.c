@@ -196,6 +196,7 @@ static int webdav_collections(struct store_http *s, struct store_call *call, int
      * if it is meant, the put will fail */
     call->collection_refused = status == 403;
     if ((status >= 200 && status <= 299) || status == 405 || status == 403) {
+        call->tries = 0; /* it goes forward */
         if (call->level == deepest) {
             remember(w, call->name);
             call->made_collections = true;
