@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <time.h>
 
 /* Asking the index how much waits costs nothing; being woken does, for a laptop that does nothing. */
@@ -18,6 +19,8 @@
 #define NOTES_MAX     (1u << 20)
 #define CHECKPOINT_MS 30000u
 #define LOG_MAX       (8u << 20)
+#define LOW_MS        1000u         /* between checkpoints while the disk is nearly full */
+#define LOW_BYTES     (64ull << 20) /* free, below which it is */
 
 struct committer {
     struct vault *vault;
@@ -88,6 +91,22 @@ static uint64_t log_size(const struct committer *c)
     return n > 0 && (size_t)n < sizeof(path) && stat(path, &st) == 0 ? (uint64_t)st.st_size : 0;
 }
 
+/* Only a checkpoint gives the space of what was deleted back to the disk. */
+static bool disk_is_low(const struct committer *c)
+{
+    struct statvfs st;
+    return statvfs(vault_path(c->vault), &st) == 0 &&
+           (uint64_t)st.f_bavail * st.f_frsize < LOW_BYTES;
+}
+
+static bool checkpoint_due(const struct committer *c, uint64_t now)
+{
+    if (!c->committed)
+        return false;
+    uint64_t age = now - c->checkpointed;
+    return age >= CHECKPOINT_MS || log_size(c) > LOG_MAX || (age >= LOW_MS && disk_is_low(c));
+}
+
 /* Looks, and does what is due. Returns for how long to sleep. */
 static unsigned step(struct committer *c, bool nudged)
 {
@@ -109,7 +128,7 @@ static unsigned step(struct committer *c, bool nudged)
                                     now - c->waiting_since >= COMMITTER_INTERVAL_MS)) {
         commit(c);
     }
-    if (c->committed && (now - c->checkpointed >= CHECKPOINT_MS || log_size(c) > LOG_MAX))
+    if (checkpoint_due(c, now))
         checkpoint(c);
     return index_full(ix) ? FULL_MS : c->waiting_since ? BUSY_MS : IDLE_MS;
 }
@@ -144,7 +163,9 @@ static void *run(void *arg)
         ms = step(c, nudged);
         pthread_mutex_lock(&c->lock);
     }
-    if (!disk_failed(c))
+    if (disk_failed(c))
+        c->error = ERR_IO;
+    else
         checkpoint(c); /* commits first */
     return NULL;
 }

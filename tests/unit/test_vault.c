@@ -413,6 +413,32 @@ static void failing(void)
     CHECK_EQ(vault_close(v), ERR_OK);
 }
 
+/* A limit on the size of files below what is reserved already stands for a disk that fails. */
+static void failing_disk(void)
+{
+    struct vault *v;
+    struct committer *c;
+    struct inode dir, got;
+    struct rlimit old;
+    getrlimit(RLIMIT_FSIZE, &old);
+    struct rlimit none = {1, old.rlim_max};
+    CHECK_EQ(open_with(PASS, VAULT_READ_WRITE, &v), ERR_OK);
+    CHECK_EQ(tree_mkdir(v, INODE_ROOT, "lost", 4, 0700, (struct tree_cred){0, 0}, &dir), ERR_OK);
+    setrlimit(RLIMIT_FSIZE, &none);
+    CHECK_EQ(index_flush(vault_index(v)), ERR_IO);
+    setrlimit(RLIMIT_FSIZE, &old);
+    CHECK(vault_read_only(v) && strcmp(vault_failure(v), VAULT_DISK_FAILED) == 0);
+    CHECK_EQ(tree_mkdir(v, INODE_ROOT, "x", 1, 0700, (struct tree_cred){0, 0}, &got), ERR_ROFS);
+    CHECK_EQ(tree_lookup(v, INODE_ROOT, "lost", 4, &got), ERR_OK); /* reading goes on */
+    CHECK_EQ(committer_start(&c, v), ERR_OK);
+    CHECK(committer_stop(c) != ERR_OK);
+    CHECK(vault_close(v) != ERR_OK);
+    CHECK_EQ(open_with(PASS, VAULT_READ_WRITE, &v), ERR_OK);
+    CHECK(!vault_read_only(v));
+    CHECK_EQ(tree_lookup(v, INODE_ROOT, "photos", 6, &got), ERR_OK);
+    CHECK_EQ(vault_close(v), ERR_OK);
+}
+
 struct watched {
     unsigned calls;
     uint64_t ino;
@@ -495,6 +521,7 @@ int main(void)
     passwd();
     read_only();
     failing();
+    failing_disk();
     watching();
     committing();
     damaged_slot(); /* cuts it in the end */
