@@ -1,0 +1,214 @@
+/* What a store gets to know of a vault before any file. */
+#include "sync/join_store.h"
+
+#include "crypto/err.h"
+#include "sync/join.h"
+#include "sync/keybox.h"
+#include "sync/ledger.h"
+#include "sync/members.h"
+
+#include <sodium.h>
+#include <stdio.h>
+#include <string.h>
+
+#define HEADER_NAME   "vault"
+#define HEADER_MAGIC  "OBSSTORE"
+#define HEADER_FORMAT 1u
+#define HEADER_SUITE  1u
+#define HEADER_LEN    48u
+
+/* ---- the header ---- [store-header] */
+
+int join_store_header(struct store *store, uint8_t vault_id[32])
+{
+    struct bytes_out bytes;
+    struct bytes_in in;
+    bytes_out_init(&bytes);
+    int err = store_get(store, HEADER_NAME, 0, 0, HEADER_LEN, &bytes);
+    if (err == ERR_FORMAT)
+        err = ERR_NOTOURS; /* longer than any header of ours */
+    if (!err) {
+        bytes_in_init(&in, bytes.p, bytes.len);
+        const uint8_t *magic = bytes_get_ref(&in, 8);
+        uint32_t format = bytes_get_u32(&in), suite = bytes_get_u32(&in);
+        bytes_get(&in, vault_id, 32);
+        if (!magic || memcmp(magic, HEADER_MAGIC, 8) != 0)
+            err = ERR_NOTOURS;
+        else if (format != HEADER_FORMAT || suite != HEADER_SUITE)
+            err = format && suite ? ERR_VERSION : ERR_NOTOURS;
+        else if (bytes_in_done(&in))
+            err = ERR_NOTOURS;
+    }
+    bytes_out_release(&bytes);
+    return err;
+}
+
+static int put_header(struct store *store, const uint8_t vault_id[32])
+{
+    uint8_t bytes[HEADER_LEN];
+    memcpy(bytes, HEADER_MAGIC, 8);
+    bytes_le32(bytes + 8, HEADER_FORMAT);
+    bytes_le32(bytes + 12, HEADER_SUITE);
+    memcpy(bytes + 16, vault_id, 32);
+    return store_put(store, HEADER_NAME, bytes, sizeof(bytes));
+}
+
+/* ---- keys ---- */
+
+static int put_missing(struct store *store, const char *name, const void *p, size_t len)
+{
+    uint64_t size;
+    int err = store_head(store, name, &size);
+    if (err == ERR_NOENT || (!err && size != len))
+        err = store_put(store, name, p, len);
+    return err;
+}
+
+static int save_box(struct index *ix, const struct bytes_out *box)
+{
+    int err = index_begin(ix, INDEX_REMOTE, KEYBOX_MAX + LEDGER_ROOM);
+    if (err)
+        return err;
+    err = index_kv_put(ix, "keybox", "own", 3, box->p, box->len);
+    index_end(ix);
+    return err;
+}
+
+/* A box is different each time it is made, and no name is written twice with different bytes: so it is made once. */
+static int own_box(struct vault *vault, const struct roster *roster, struct bytes_out *box)
+{
+    struct index *ix = vault_index(vault);
+    const struct keyring *keyring = vault_keyring(vault);
+    index_lock(ix);
+    int err = index_kv_get(ix, "keybox", "own", 3, box);
+    index_unlock(ix);
+    if (err != ERR_NOENT)
+        return err;
+    struct sign_keys *keys = sign_keys_new(keyring->sign_seed, keyring->box_seed);
+    const struct roster_device *self = keys ? roster_by_key(roster, sign_keys_public(keys)) : NULL;
+    err = !keys ? ERR_NOMEM : !self ? ERR_FORMAT : 0;
+    if (!err)
+        err = keybox_make(keyring, vault_id(vault), keys, self, box);
+    sign_keys_free(keys);
+    if (err)
+        return err;
+    index_lock(ix);
+    err = save_box(ix, box);
+    index_unlock(ix);
+    /* Durable before it is on the store, or a crash would make another box for the same name. */
+    return err ? err : index_flush(ix);
+}
+
+int join_store_keys(struct vault *vault, struct store *store, const struct roster *roster)
+{
+    const struct keyring *keyring = vault_keyring(vault);
+    struct bytes_out box;
+    char name[KEYBOX_NAME_LEN];
+    bytes_out_init(&box);
+    const struct roster_device *self = roster_by_tag(roster, keyring->device_tag);
+    int err = self ? own_box(vault, roster, &box) : ERR_FORMAT;
+    if (!err)
+        err = put_missing(store, KEYBOX_RECOVERY, keyring->recovery, keyring->recovery_len);
+    if (!err) {
+        keybox_name(self, name);
+        err = put_missing(store, name, box.p, box.len);
+    }
+    /* The roster last: it is what makes the others believe that the device is there. */
+    if (!err)
+        err = members_put(store, roster);
+    bytes_out_release(&box);
+    return err;
+}
+
+/* ---- is it ours? ---- */
+
+struct strangers {
+    const struct roster *roster;
+    uint32_t tag;
+    char first[STORE_NAME_MAX + 1];
+};
+
+/* What an interrupted join_prepare_store leaves is not foreign. */
+static bool is_own(const struct strangers *s, const char *name)
+{
+    char own[64];
+    if (strcmp(name, KEYBOX_RECOVERY) == 0)
+        return true;
+    for (size_t i = 0; i < roster_count(s->roster); i++) {
+        const struct roster_device *d = roster_at(s->roster, i);
+        if (!roster_object_name(d->record, d->record_len, own) && strcmp(own, name) == 0)
+            return true;
+        keybox_name(d, own);
+        if (strcmp(own, name) == 0)
+            return true;
+    }
+    return false;
+}
+
+static int stranger_each(void *ctx, const char *name, uint64_t size)
+{
+    struct strangers *s = ctx;
+    if (is_own(s, name))
+        return 0;
+    snprintf(s->first, sizeof(s->first), "%s", name);
+    return 1;
+}
+
+static int check_empty(struct store *store, const struct roster *roster, char *why)
+{
+    struct strangers s = {.roster = roster};
+    int err = store_list(store, "", stranger_each, &s);
+    if (err <= 0)
+        return err;
+    if (why)
+        snprintf(why, JOIN_WHY, "the store is not empty (%.100s); choose an empty place", s.first);
+    return ERR_NOTOURS;
+}
+
+static int foreign(const uint8_t theirs[32], char *why)
+{
+    char hex[65];
+    sodium_bin2hex(hex, sizeof(hex), theirs, 32);
+    if (why)
+        snprintf(why, JOIN_WHY,
+                 "the store holds another vault (%s); clone that one, or choose an empty place",
+                 hex);
+    return ERR_NOTOURS;
+}
+
+static int prepare(struct vault *vault, struct store *store, const struct roster *roster, char *why)
+{
+    uint8_t theirs[32];
+    int err = join_store_header(store, theirs);
+    bool fresh = err == ERR_NOENT;
+    if (fresh)
+        err = check_empty(store, roster, why);
+    else if (!err && memcmp(theirs, vault_id(vault), 32) != 0)
+        err = foreign(theirs, why);
+    else if (err == ERR_NOTOURS && why)
+        snprintf(why, JOIN_WHY, "the store holds something else; choose an empty place");
+    else if (err == ERR_VERSION && why)
+        snprintf(why, JOIN_WHY, "the store was made by a newer version of this program");
+    if (!err)
+        err = join_store_keys(vault, store, roster);
+    /* The header goes last: a store that has it has what is needed to clone from it. */
+    if (!err && fresh)
+        err = put_header(store, vault_id(vault));
+    return err;
+}
+
+int join_prepare_store(struct vault *vault, struct store *store, char *why)
+{
+    struct roster *roster;
+    if (why)
+        why[0] = '\0';
+    int err = members_load(vault, &roster);
+    if (!err)
+        err = prepare(vault, store, roster, why);
+    if (err && why && !why[0]) {
+        const char *said = store_last_error(store);
+        snprintf(why, JOIN_WHY, "%s", said && said[0] ? said : err_text(err));
+    }
+    roster_free(roster);
+    return err;
+}
