@@ -69,6 +69,14 @@ int push_store_err(struct push *p, struct push_store *s)
     return err;
 }
 
+bool push_any_store(struct push *p)
+{
+    for (size_t i = 0; i < p->store_count; i++)
+        if (!push_store_err(p, &p->stores[i]))
+            return true;
+    return false;
+}
+
 void push_sent(struct push *p, uint64_t bytes)
 {
     pthread_mutex_lock(&p->lock);
@@ -123,13 +131,14 @@ static int run(struct push *p)
     int err = push_check_stores(p);
     if (!err)
         err = push_mirror_packs(p);
-    for (int round = 0; round < ROUNDS && !err; round++) {
+    /* Without a store there is no batch either: a long time offline would make many small ones. */
+    for (int round = 0; round < ROUNDS && !err && push_any_store(p); round++) {
         uint64_t held = 0;
         err = push_packs(p);
         if (!err)
             err = push_write_batches(p, &held);
         p->result->held = held;
-        if (!held || push_cancelled(p))
+        if (!held)
             break;
     }
     if (!err)

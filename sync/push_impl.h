@@ -48,6 +48,8 @@ int push_note(struct push *p, int err, const char *why);
 int push_store_note(struct push *p, struct push_store *s, const struct store *store, int err);
 /* Its error so far; ERR_INTR when cancelled. Any thread. */
 int push_store_err(struct push *p, struct push_store *s);
+/* False: cancelled, or every store has failed. Any thread. */
+bool push_any_store(struct push *p);
 void push_sent(struct push *p, uint64_t bytes);
 
 int push_check_stores(struct push *p); /* push_check.c */

@@ -66,12 +66,7 @@ static bool stopped(struct packing *k)
     pthread_mutex_lock(&k->state);
     int err = k->err;
     pthread_mutex_unlock(&k->state);
-    if (err || push_cancelled(k->p))
-        return true;
-    for (size_t i = 0; i < k->p->store_count; i++)
-        if (!push_store_err(k->p, &k->p->stores[i]))
-            return false;
-    return true; /* no store is left */
+    return err || !push_any_store(k->p);
 }
 
 /* ---- building ---- */
