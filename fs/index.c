@@ -11,7 +11,7 @@
 
 #define SMALL_ROOM (8u << 10) /* notes of a usual small operation */
 #define ROOM_SLACK (1u << 20) /* asked for at once, so that most operations ask for nothing */
-#define NOTES_HIGH (4u << 20) /* buffered notes that are appended without being asked */
+#define NOTES_HIGH (1u << 20) /* buffered notes that are appended without being asked */
 #define GROUP_MAX  (SEGMENT_NOTE_MAX - NOTE_GROUP_HEAD)
 
 /* ---- failing ---- */
@@ -31,7 +31,7 @@ int index_fail_sql(struct index *ix, int rc)
 
 bool index_failed(struct index *ix)
 {
-    return atomic_load(&ix->failed);
+    return atomic_load(&ix->failed) || segment_failed(ix->segments);
 }
 
 bool index_full(struct index *ix)
@@ -199,7 +199,7 @@ int index_begin(struct index *ix, unsigned origin, size_t room)
         return ERR_MISUSE;
     if (room > GROUP_MAX)
         return ERR_TOOBIG;
-    if (ix->read_only || index_failed(ix) || segment_failed(ix->segments))
+    if (ix->read_only || index_failed(ix))
         return ERR_ROFS;
     if (!frees && index_full(ix))
         return ERR_NOSPACE;

@@ -59,7 +59,7 @@ enum index_origin {
  * ${room}: bytes of notes it may make at most (0: a usual small operation, up to 8 KiB; whoever puts larger values adds their
  * sizes, up to 8 MiB). Check everything before the first change: there is no undo. ERR_NOSPACE, ERR_ROFS, ERR_TOOBIG. */
 int index_begin(struct index *ix, unsigned origin, size_t room);
-/* Ends the group (a group without changes costs nothing). Changes are visible at once and durable after the next index_flush. */
+/* Ends the group, before the lock is let go of (a group without changes costs nothing). Changes are visible at once and durable after the next index_flush. */
 void index_end(struct index *ix);
 
 /* Makes everything ended before the call durable: appends the buffered notes and syncs the segments. [no lock] */
@@ -73,7 +73,7 @@ int index_commit(struct index *ix);
 int index_checkpoint(struct index *ix, void (*reclaim_lock)(void *), void (*reclaim_unlock)(void *), void *ctx);
 /* How much waits: operations since the last commit, bytes of notes not flushed. For the committer. [no lock] */
 void index_waiting(struct index *ix, uint64_t *ops, uint64_t *note_bytes);
-bool index_failed(struct index *ix); /* [no lock] */
+bool index_failed(struct index *ix); /* also when the segments failed [no lock] */
 bool index_full(struct index *ix);   /* [no lock] */
 
 /* ---- inodes ---- ERR_NOENT where there is none */

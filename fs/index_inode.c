@@ -255,8 +255,7 @@ int index_inode_del(struct index *ix, uint64_t ino)
         return err;
     const struct inode old = row->inode;
     const bool in_db = row->in_db;
-    if (!S_ISLNK(old.mode))
-        err = index_map_clear(ix, row);
+    err = index_map_clear(ix, row);
     if (!err && S_ISLNK(old.mode)) {
         index_bind(ix->stmt[STMT_TARGET_DEL], 1, ino);
         err = index_run(ix, ix->stmt[STMT_TARGET_DEL]);

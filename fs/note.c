@@ -275,12 +275,12 @@ static void get_inode(struct bytes_in *in, struct note *note)
     int64_t *const times[] = {&inode->atime, &inode->mtime, &inode->ctime, &inode->btime};
 
     for (unsigned i = 0; i < 5; i++)
-        if (mask & (HAS_MODE << i))
+        if (mask & ((unsigned)HAS_MODE << i))
             *small[i] = bytes_get_u32(in);
     if (mask & HAS_SIZE)
         inode->size = bytes_get_u64(in);
     for (unsigned i = 0; i < 4; i++)
-        if (mask & (HAS_ATIME << i))
+        if (mask & ((unsigned)HAS_ATIME << i))
             *times[i] = bytes_get_i64(in);
     if (mask & HAS_PARENT)
         inode->parent = bytes_get_u64(in);

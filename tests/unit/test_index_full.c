@@ -207,7 +207,8 @@ static void fill(struct env *env, uint32_t len, unsigned every)
         if (shared->failed)
             return;
     }
-    CHILD_CHECK(!"the disk never got full");
+    fprintf(stderr, "the disk never got full\n");
+    shared->failed++;
 }
 
 /* ---- what happens ---- */
