@@ -24,7 +24,7 @@ struct vault;
 
 /* The slot that `init` makes: number 0, a passphrase. */
 struct vault_new {
-    const char *path; /* made if missing (0700); must be empty otherwise */
+    const char *path; /* made if missing (0700); must be empty otherwise, or left half-made by a call that was killed */
     const uint8_t *vault_id;
     const struct keyring *keyring; /* complete */
     const void *secret;
@@ -33,7 +33,8 @@ struct vault_new {
     bool
         with_root; /* the root inode is a change to be published (init), or a bare one that batches will replace (clone) */
 };
-/* Makes the vault; leaves nothing behind on failure. ERR_EXIST (not an empty directory), ERR_NOENT (no place for
+/* Makes the vault; leaves nothing behind on failure (after a kill the next call with the same path clears up). ERR_LOCKED: another
+ * process is at it. ERR_EXIST (not an empty directory), ERR_NOENT (no place for
  * it), ERR_NOSPACE, ERR_IO, ERR_DENIED. */
 int vault_create(const struct vault_new *params);
 

@@ -21,30 +21,101 @@ struct creating {
     const struct vault_new *params;
     char *path; /* absolute */
     int fd, lock_fd;
-    bool made; /* the directory itself */
+    bool made;    /* the directory itself */
+    bool claimed; /* we hold its lock, and nothing in it is anybody else's */
 };
 
 /* ---- the directory ---- */
 
-static int check_empty(int fd)
+/* All that a vault has, the header left out: with that it is one. */
+static const char *const files[] = {"keyring", "index", "index-wal", "ballast"};
+static const char *const dirs[] = {VAULT_DIR_SLOTS, "seg"};
+#define COUNT(a) (sizeof(a) / sizeof((a)[0]))
+
+static bool is_ours(const char *name)
 {
-    int copy = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    DIR *dir = copy < 0 ? NULL : fdopendir(copy);
-    if (!dir) {
-        int err = err_from_errno(errno);
-        if (copy >= 0)
-            close(copy);
-        return err;
+    bool ours = strcmp(name, VAULT_DIR_LOCK) == 0 ||
+                strncmp(name, FILE_TEMP_PREFIX, strlen(FILE_TEMP_PREFIX)) == 0;
+    for (size_t i = 0; !ours && i < COUNT(files); i++)
+        ours = strcmp(name, files[i]) == 0;
+    for (size_t i = 0; !ours && i < COUNT(dirs); i++)
+        ours = strcmp(name, dirs[i]) == 0;
+    return ours;
+}
+
+static DIR *open_dir(int fd, const char *name)
+{
+    int dirfd = openat(fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+    DIR *dir = dirfd < 0 ? NULL : fdopendir(dirfd);
+    if (!dir && dirfd >= 0)
+        close(dirfd);
+    return dir;
+}
+
+/* The next name but "." and ".."; NULL at the end. */
+static const char *next_name(DIR *dir)
+{
+    struct dirent *d;
+    do
+        d = readdir(dir);
+    while (d && (strcmp(d->d_name, ".") == 0 || strcmp(d->d_name, "..") == 0));
+    return d ? d->d_name : NULL;
+}
+
+/* 0 for an empty directory, and for one where we were killed in the middle: the lock file and only names of ours, but no
+ * header. Else ERR_EXIST. */
+static int check_free(int fd)
+{
+    DIR *dir = open_dir(fd, ".");
+    if (!dir)
+        return err_from_errno(errno);
+    bool foreign = false, any = false, lock = false;
+    for (const char *name; (name = next_name(dir));) {
+        any = true;
+        lock = lock || strcmp(name, VAULT_DIR_LOCK) == 0;
+        foreign = foreign || !is_ours(name);
     }
-    int err = ERR_OK;
-    for (struct dirent *d; !err && (d = readdir(dir));)
-        if (strcmp(d->d_name, ".") != 0 && strcmp(d->d_name, "..") != 0)
-            err = ERR_EXIST;
     closedir(dir);
+    return foreign || (any && !lock) ? ERR_EXIST : ERR_OK;
+}
+
+static void remove_dir(int fd, const char *name)
+{
+    DIR *dir = open_dir(fd, name);
+    if (!dir)
+        return;
+    for (const char *entry; (entry = next_name(dir));)
+        (void)unlinkat(dirfd(dir), entry, 0);
+    closedir(dir);
+    (void)unlinkat(fd, name, AT_REMOVEDIR);
+}
+
+/* Only what we make, by name, and while we hold the lock. */
+static void remove_content(int fd)
+{
+    for (size_t i = 0; i < COUNT(files); i++)
+        (void)unlinkat(fd, files[i], 0);
+    for (size_t i = 0; i < COUNT(dirs); i++)
+        remove_dir(fd, dirs[i]);
+    vault_dir_clean(fd, ".");
+}
+
+/* Takes the lock, and looks again: another may have made its vault, or given up, in between. */
+static int lock_directory(struct creating *c)
+{
+    struct stat st;
+    c->lock_fd = openat(c->fd, VAULT_DIR_LOCK, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (c->lock_fd < 0)
+        return err_from_errno(errno);
+    if (flock(c->lock_fd, LOCK_EX | LOCK_NB) != 0)
+        return errno == EWOULDBLOCK ? ERR_LOCKED : err_from_errno(errno);
+    if (fstat(c->lock_fd, &st) != 0 || st.st_nlink == 0)
+        return ERR_LOCKED;
+    int err = check_free(c->fd);
+    c->claimed = !err;
     return err;
 }
 
-/* Makes the directory or finds it empty, and makes it ours: whoever makes the lock file makes the vault. */
 static int claim_directory(struct creating *c)
 {
     const char *path = c->params->path;
@@ -55,46 +126,14 @@ static int claim_directory(struct creating *c)
     int err = vault_dir_open(path, &c->fd);
     if (err)
         return err == ERR_NOTVAULT ? ERR_EXIST : err; /* a file */
-    err = check_empty(c->fd);
+    err = check_free(c->fd);
+    if (!err)
+        err = lock_directory(c);
     if (err)
         return err;
-    c->lock_fd =
-        openat(c->fd, VAULT_DIR_LOCK, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (c->lock_fd < 0)
-        return err_from_errno(errno);
-    if (flock(c->lock_fd, LOCK_EX | LOCK_NB) != 0)
-        return errno == EWOULDBLOCK ? ERR_LOCKED : err_from_errno(errno);
+    remove_content(c->fd);
     c->path = realpath(path, NULL);
     return c->path ? ERR_OK : err_from_errno(errno);
-}
-
-static void empty_directory(int fd, const char *name)
-{
-    int dirfd = openat(fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-    DIR *dir = dirfd < 0 ? NULL : fdopendir(dirfd);
-    if (!dir) {
-        if (dirfd >= 0)
-            close(dirfd);
-        return;
-    }
-    for (struct dirent *d; (d = readdir(dir));)
-        if (strcmp(d->d_name, ".") != 0 && strcmp(d->d_name, "..") != 0)
-            (void)unlinkat(dirfd, d->d_name, 0);
-    closedir(dir);
-    (void)unlinkat(fd, name, AT_REMOVEDIR);
-}
-
-/* Only what we make, by name: it was empty when we came, but others may be quick. The lock file goes last, while we hold
- * it: until then nobody else begins here. */
-static void remove_all(struct creating *c)
-{
-    static const char *const files[] = {"vault", "keyring", "index", "index-wal", "ballast"};
-    for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++)
-        (void)unlinkat(c->fd, files[i], 0);
-    empty_directory(c->fd, VAULT_DIR_SLOTS);
-    empty_directory(c->fd, "seg");
-    vault_dir_clean(c->fd, ".");
-    (void)unlinkat(c->fd, VAULT_DIR_LOCK, 0);
 }
 
 /* ---- what goes into it ---- */
@@ -218,8 +257,11 @@ int vault_create(const struct vault_new *params)
     int err = claim_directory(&c);
     if (!err)
         err = fill_directory(&c);
-    if (err && c.lock_fd >= 0)
-        remove_all(&c);
+    if (err && c.claimed) {
+        (void)unlinkat(c.fd, "vault", 0); /* if syncing its name failed */
+        remove_content(c.fd);
+        (void)unlinkat(c.fd, VAULT_DIR_LOCK, 0); /* last: until then nobody else begins here */
+    }
     if (err && c.made && rmdir(params->path) != 0)
         log_debug("vault: the directory that was begun is not empty: %s", strerror(errno));
     if (c.fd >= 0)

@@ -116,6 +116,41 @@ static void refuses_to_make(void)
     CHECK(count_names(path) == 0 && rmdir(path) == 0);
 }
 
+static int child_makes(void)
+{
+    return create_at(path) == ERR_OK ? 0 : 1;
+}
+
+/* Killed anywhere, the directory is no vault or a whole one, and making it again works or finds it there. */
+static void killed_while_making(void)
+{
+    unsigned begun = 0, whole = 0;
+    for (unsigned us = 2000; us < 3000000 && !whole; us += us / 2) {
+        pid_t pid = fork();
+        if (pid == 0)
+            _exit(secret_init() == ERR_OK ? child_makes() : 99);
+        usleep(us);
+        kill(pid, SIGKILL);
+        while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+            ;
+        begun += access(path, F_OK) == 0;
+        int err = try_open(PASS, VAULT_READ_WRITE);
+        CHECK(err == ERR_OK || err == ERR_NOTVAULT);
+        whole = err == ERR_OK;
+        CHECK_EQ(create_at(path), whole ? ERR_EXIST : ERR_OK);
+        CHECK_EQ(try_open(PASS, VAULT_READ_WRITE), ERR_OK);
+        remove_tree(path);
+    }
+    CHECK(begun && whole);
+    /* ours by name, but nothing of ours says so */
+    char p[256];
+    CHECK(mkdir(path, 0700) == 0);
+    file_path(p, "index");
+    CHECK(close(open(p, O_CREAT | O_WRONLY, 0644)) == 0);
+    CHECK_EQ(create_at(path), ERR_EXIST);
+    CHECK(unlink(p) == 0 && rmdir(path) == 0);
+}
+
 /* A limit on the size of files stands for a full disk: for each limit the vault is whole or nothing is there. */
 static void full_disk_while_making(void)
 {
@@ -513,6 +548,7 @@ int main(void)
     snprintf(path, sizeof(path), "%s/v", base);
     refuses_to_make();
     full_disk_while_making();
+    killed_while_making();
     opening();
     keeps();
     one_process();
