@@ -251,6 +251,13 @@ static void fill_with_data(struct env *env)
     start(env, false);
     check_files(env);
     fill(env, EXTENT, 50);
+    take_all(env, 0);
+    int err = 0;
+    while (err == 0 && shared->files < 100000)
+        err = make_file(env, 0);
+    CHILD_CHECK(err == ERR_NOSPACE); /* no room in the log, and no commit has noticed */
+    for (unsigned i = 0; i < 500; i++)
+        CHILD_CHECK(delete_file(env) == 0); /* but for this */
     CHILD_CHECK(index_flush(env->ix) == 0); /* what was answered can always be made durable */
     check_files(env);
 }

@@ -1,7 +1,8 @@
 /*
- * index, its log: what a power cut takes is cut off whole and what comes later is kept; a group that failed never
- * counts; a read-only start shows the log and writes nothing; inode numbers do not come back; space of what died is
- * given back only after a checkpoint; flushes of many threads keep their promises.
+ * index, its log: what a power cut takes is cut off whole and what comes later is kept; a database that falls back to
+ * its last checkpoint catches up; a group that failed never counts; a read-only start shows the log and writes
+ * nothing; inode numbers do not come back; space of what died is given back only after a checkpoint; flushes of many
+ * threads keep their promises.
  */
 #include "check.h"
 #include "index_env.h"
@@ -236,6 +237,59 @@ static void power_cut_of_a_copy(void)
     in_child(moved_write, &env);
     lose_bytes(&env, shared->at[1]);
     in_child(moved_look, &env);
+    env_remove(&env);
+}
+
+/* ---- a database that falls back ---- */
+
+static void copy_file(const struct env *env, const char *from, const char *to)
+{
+    char a[300], b[300];
+    uint8_t buf[65536];
+    ssize_t n;
+    snprintf(a, sizeof(a), "%s/%s", env->path, from);
+    snprintf(b, sizeof(b), "%s/%s", env->path, to);
+    int in = open(a, O_RDONLY), out = open(b, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    CHILD_CHECK(in >= 0 && out >= 0);
+    while ((n = read(in, buf, sizeof(buf))) > 0)
+        CHILD_CHECK(write(out, buf, (size_t)n) == n);
+    close(in);
+    close(out);
+}
+
+static void fall_back_write(struct env *env)
+{
+    start(env, true, false);
+    for (unsigned i = 1; i <= 70; i++) {
+        CHILD_CHECK(put_file(env, number(i), i, SEAL_EXTENT_MAX) == 0);
+        if (i == 5) {
+            CHILD_CHECK(ENV_GROUP(env->ix, INDEX_LOCAL, index_inode_del(env->ix, number(1))) == 0);
+            CHILD_CHECK(index_checkpoint(env->ix, NULL, NULL, NULL) == 0);
+            copy_file(env, "index", "old-index");
+            copy_file(env, "index-wal", "old-index-wal");
+        }
+    }
+    for (unsigned i = 2; i <= 30; i++)
+        CHILD_CHECK(ENV_GROUP(env->ix, INDEX_LOCAL, index_inode_del(env->ix, number(i))) == 0);
+    CHILD_CHECK(index_commit(env->ix) == 0); /* not synced: a power cut may take it back */
+}
+
+static void fall_back_look(struct env *env)
+{
+    start(env, false, false);
+    for (unsigned i = 1; i <= 70; i++)
+        CHILD_CHECK(i <= 30 ? !exists(env, number(i)) : whole(env, number(i)));
+    CHILD_CHECK(env_close(env) == 0);
+}
+
+static void falling_back(void)
+{
+    struct env env;
+    env_dir(&env);
+    in_child(fall_back_write, &env);
+    copy_file(&env, "old-index", "index");
+    copy_file(&env, "old-index-wal", "index-wal");
+    in_child(fall_back_look, &env);
     env_remove(&env);
 }
 
@@ -486,6 +540,7 @@ int main(void)
         return 1;
     power_cut();
     power_cut_of_a_copy();
+    falling_back();
     half_a_group();
     numbers();
     read_only();
