@@ -311,8 +311,21 @@ void xml_list_free(struct xml_list *list)
     free(list);
 }
 
+static void on_error(void *ctx, xmlErrorPtr error)
+{
+    (void)ctx, (void)error;
+}
+
+static void on_message(void *ctx, const char *fmt, ...)
+{
+    (void)ctx, (void)fmt;
+}
+
 static int parse(struct xml_list *l, const char *p, int len, int last)
 {
+    /* of this thread; some of libxml2's errors know of no parser and would go to standard error */
+    xmlSetStructuredErrorFunc(NULL, on_error);
+    xmlSetGenericErrorFunc(NULL, on_message);
     int rc = xmlParseChunk(l->parser, p, len, last);
     if (rc && !l->err)
         l->err = rc == XML_ERR_NO_MEMORY ? ERR_NOMEM : ERR_FORMAT;

@@ -51,8 +51,9 @@ def battery(name, url, *steps, user=None, secret=None, **env):
     begun = time.monotonic()
     run = subprocess.run([BATTERY, url, *steps], env=environment, text=True, capture_output=True, timeout=120)
     counted = re.search(r"(\d+) passed, (\d+) failed", run.stdout)
-    if not counted:
+    if not counted or run.returncode != (1 if int(counted[2]) else 0):
         check(name, False, f"(ended with {run.returncode}) {run.stderr}")
+    if not counted:
         return
     add(int(counted[1]), int(counted[2]))
     if int(counted[2]):
@@ -208,7 +209,7 @@ def bad_servers():
             with urllib.request.urlopen(f"http://{bad.address}/{mode}?{what}") as answer:
                 return answer.read().decode()
 
-        with concurrent.futures.ThreadPoolExecutor(4) as pool: # they wait more than they work
+        with concurrent.futures.ThreadPoolExecutor(8) as pool:  # they wait more than they work
             jobs = []
             for mode, steps in BAD.items():
                 if wanted(mode):
