@@ -7,6 +7,8 @@
 #include <errno.h>
 #include <unistd.h>
 
+#define WRITE_BACKS_MAX 4u
+
 void fusefs_file_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
     /* ENOSYS: open files without us from now on, and keep what is cached of them. */
@@ -108,6 +110,18 @@ void fusefs_file_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off, 
     fusefs_ops_reply_err_inode(req, err);
 }
 
+/*
+ * The kernel asks for holes without writing its dirty pages first. Invalidating the file makes it write them, as
+ * requests that other threads must serve while we wait here. So only a few threads may do so at a time; others answer by
+ * what we have.
+ */
+static void write_back(struct fusefs *fs, fuse_ino_t ino)
+{
+    if (atomic_fetch_add(&fs->write_backs, 1) < WRITE_BACKS_MAX && fusefs_loop_pass_lead())
+        (void)fuse_lowlevel_notify_inval_inode(fs->session, ino, 0, 0);
+    atomic_fetch_sub(&fs->write_backs, 1);
+}
+
 void fusefs_file_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence,
                        struct fuse_file_info *fi)
 {
@@ -117,8 +131,10 @@ void fusefs_file_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence,
 
     if (off < 0)
         err = ERR_NXIO;
-    else if (whence == SEEK_DATA || whence == SEEK_HOLE)
+    else if (whence == SEEK_DATA || whence == SEEK_HOLE) {
+        write_back(fs, ino);
         err = data_seek(fs->vault, ino, (uint64_t)off, whence, &found);
+    }
     if (err < 0)
         fusefs_ops_reply_err_inode(req, err);
     else

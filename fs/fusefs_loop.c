@@ -290,19 +290,25 @@ static bool lead(struct fusefs_loop *loop, struct worker *w)
     return leads;
 }
 
-/* Gives the lead away before long work. */
-static void pass_lead(struct fusefs_loop *loop)
+bool fusefs_loop_pass_lead(void)
 {
-    atomic_fetch_add(&loop->busy, 1);
+    struct fusefs_loop *loop = self->loop;
+    struct worker *leader = self;
+    bool served = true;
+
     pthread_mutex_lock(&loop->lock);
-    atomic_store(&loop->leader, NULL);
-    if (loop->idlers > 0)
-        pthread_cond_signal(&loop->idle);
-    else if (loop->watched)
-        pthread_cond_signal(&loop->watch);
-    else
-        (void)add_thread(loop);
+    /* Otherwise the watcher has taken it already. */
+    if (atomic_compare_exchange_strong(&loop->leader, &leader, NULL)) {
+        atomic_fetch_add(&loop->busy, 1);
+        if (loop->idlers > 0)
+            pthread_cond_signal(&loop->idle);
+        else if (loop->watched)
+            pthread_cond_signal(&loop->watch);
+        else
+            served = add_thread(loop) == 0;
+    }
     pthread_mutex_unlock(&loop->lock);
+    return served;
 }
 
 static bool is_long(const struct fusefs_loop *loop, const struct fusefs_raw *raw)
@@ -336,7 +342,7 @@ static void reign(struct fusefs_loop *loop, struct worker *w)
         if (!fusefs_raw_look(w->buf, (size_t)n, &w->raw))
             continue;
         if (is_long(loop, &w->raw))
-            pass_lead(loop);
+            (void)fusefs_loop_pass_lead();
         else
             atomic_fetch_add(&w->serial, 1);
         serve(loop, w, (size_t)n);

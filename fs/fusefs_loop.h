@@ -35,6 +35,10 @@ const struct fusefs_raw *fusefs_loop_raw(void);
 /* Set when the request is to end early: interrupted, or the mount goes away. */
 _Atomic bool *fusefs_loop_cancelled(void);
 
+/* Before a callback waits for other requests of the kernel: somebody else serves those from now on. False: nobody can, do
+ * not wait. */
+bool fusefs_loop_pass_lead(void);
+
 /* Requests served so far, by opcode (0 to 63); for measuring. */
 void fusefs_loop_counts(const struct fusefs_loop *loop, uint64_t counts[64]);
 

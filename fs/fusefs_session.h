@@ -38,6 +38,7 @@ struct fusefs {
     struct committer *committer; /* NULL when read-only */
     int wake;                    /* eventfd: events changed */
     _Atomic unsigned events;
+    _Atomic unsigned write_backs; /* threads that wait for the kernel in lseek */
     _Atomic unsigned capable; /* the kernel's FUSE_CAP_..., from INIT on */
 };
 
