@@ -79,6 +79,23 @@ static unsigned translate(const struct stat *attr, int to_set, struct inode *in)
     return what;
 }
 
+/* Answers as if the times had been set. */
+static void reply_times(fuse_req_t req, fuse_ino_t ino, unsigned what, const struct inode *in)
+{
+    struct inode inode;
+    struct stat st;
+    int err = tree_getattr(fusefs_session_of(req)->vault, ino, &inode);
+
+    if (err < 0) {
+        fusefs_ops_reply_err_inode(req, err);
+        return;
+    }
+    inode.mtime = what & TREE_MTIME ? in->mtime : inode.mtime;
+    inode.ctime = what & TREE_CTIME ? in->ctime : inode.ctime;
+    fusefs_ops_stat(&inode, &st);
+    fuse_reply_attr(req, &st, FUSEFS_TIMEOUT);
+}
+
 void fusefs_attr_set(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_set,
                      struct fuse_file_info *fi)
 {
@@ -88,6 +105,13 @@ void fusefs_attr_set(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_s
     unsigned what = translate(attr, to_set, &in);
     int err;
 
+    /* After each unlink the kernel sends the ctime it gave the file, also when that was its last name and nothing is
+     * left to keep it for; its own copy is what an open descriptor shows. */
+    if ((what & ~(unsigned)(TREE_MTIME | TREE_CTIME)) == 0 &&
+        fusefs_lookup_gone_for_good(fs->lookup, ino)) {
+        reply_times(req, ino, what, &in);
+        return;
+    }
     /* A change of owner clears set-user-ID whoever does it; a truncation when the kernel says so. */
     if ((to_set & FUSE_SET_ATTR_KILL_SUID) ||
         ((what & (TREE_UID | TREE_GID)) && !(what & TREE_MODE)))

@@ -12,11 +12,13 @@
  */
 struct slot {
     uint64_t ino;  /* 0: free */
-    uint64_t refs; /* top bit (GONE): it has no name */
+    uint64_t refs; /* and two bits on top */
 };
 
-#define GONE    (1ull << 63)
-#define CAP_MIN 1024u
+#define GONE     (1ull << 63) /* it has no name */
+#define FOR_GOOD (1ull << 62) /* and will not get one */
+#define MARKS    (GONE | FOR_GOOD)
+#define CAP_MIN  1024u
 
 struct fusefs_lookup {
     pthread_mutex_t lock; /* guards all below */
@@ -129,8 +131,8 @@ bool fusefs_lookup_forget(struct fusefs_lookup *table, uint64_t ino, uint64_t n)
     pthread_mutex_lock(&table->lock);
     slot = find(table->slots, table->cap, ino);
     if (slot->ino != 0) {
-        slot->refs -= n < (slot->refs & ~GONE) ? n : (slot->refs & ~GONE);
-        if ((slot->refs & ~GONE) == 0) {
+        slot->refs -= n < (slot->refs & ~MARKS) ? n : (slot->refs & ~MARKS);
+        if ((slot->refs & ~MARKS) == 0) {
             reap = slot->refs != 0;
             erase(table, slot);
         }
@@ -139,7 +141,7 @@ bool fusefs_lookup_forget(struct fusefs_lookup *table, uint64_t ino, uint64_t n)
     return reap;
 }
 
-bool fusefs_lookup_mark_gone(struct fusefs_lookup *table, uint64_t ino)
+bool fusefs_lookup_mark_gone(struct fusefs_lookup *table, uint64_t ino, bool for_good)
 {
     struct slot *slot;
     bool held;
@@ -148,9 +150,21 @@ bool fusefs_lookup_mark_gone(struct fusefs_lookup *table, uint64_t ino)
     slot = find(table->slots, table->cap, ino);
     held = slot->ino != 0;
     if (held)
-        slot->refs |= GONE;
+        slot->refs |= for_good ? MARKS : GONE;
     pthread_mutex_unlock(&table->lock);
     return held;
+}
+
+bool fusefs_lookup_gone_for_good(struct fusefs_lookup *table, uint64_t ino)
+{
+    struct slot *slot;
+    bool gone;
+
+    pthread_mutex_lock(&table->lock);
+    slot = find(table->slots, table->cap, ino);
+    gone = slot->ino != 0 && (slot->refs & FOR_GOOD) != 0;
+    pthread_mutex_unlock(&table->lock);
+    return gone;
 }
 
 void fusefs_lookup_unmark(struct fusefs_lookup *table, uint64_t ino)
@@ -160,7 +174,7 @@ void fusefs_lookup_unmark(struct fusefs_lookup *table, uint64_t ino)
     pthread_mutex_lock(&table->lock);
     slot = find(table->slots, table->cap, ino);
     if (slot->ino != 0)
-        slot->refs &= ~GONE;
+        slot->refs &= ~MARKS;
     pthread_mutex_unlock(&table->lock);
 }
 

@@ -22,8 +22,11 @@ void fusefs_lookup_free(struct fusefs_lookup *table);
 int fusefs_lookup_add(struct fusefs_lookup *table, uint64_t ino);
 /* ${n} references less. True: that was the last one of an inode marked gone; the caller reaps it. */
 bool fusefs_lookup_forget(struct fusefs_lookup *table, uint64_t ino, uint64_t n);
-/* Marks an inode that has no name left. False: the kernel does not hold it; the caller reaps it now. */
-bool fusefs_lookup_mark_gone(struct fusefs_lookup *table, uint64_t ino);
+/* Marks an inode that has no name: ${for_good} one that lost its last, or one that never had any and may get one (O_TMPFILE).
+ * False: the kernel does not hold it; the caller reaps it now. */
+bool fusefs_lookup_mark_gone(struct fusefs_lookup *table, uint64_t ino, bool for_good);
+/* True if it is marked so for good: what is changed in it now, nobody will read after a remount. */
+bool fusefs_lookup_gone_for_good(struct fusefs_lookup *table, uint64_t ino);
 /* Takes the mark off: a link gave it a name again. */
 void fusefs_lookup_unmark(struct fusefs_lookup *table, uint64_t ino);
 /* How many inodes the kernel holds. */

@@ -161,7 +161,7 @@ static void serve_tmpfile(struct fusefs *fs, const struct fusefs_raw *raw, int f
     if (err == 0) {
         err = fusefs_lookup_add(fs->lookup, inode.ino);
         if (err == 0)
-            (void)fusefs_lookup_mark_gone(fs->lookup, inode.ino);
+            (void)fusefs_lookup_mark_gone(fs->lookup, inode.ino, false);
         else
             (void)tree_reap(fs->vault, inode.ino);
     }

@@ -115,12 +115,11 @@ void fusefs_names_readlink(fuse_req_t req, fuse_ino_t ino)
     struct fusefs *fs = fusefs_session_of(req);
     char target[TARGET_LEN_MAX + 1];
     size_t len = 0;
-    int err = tree_readlink(fs->vault, ino, target, TARGET_LEN_MAX, &len);
+    int err = tree_readlink(fs->vault, ino, target, sizeof(target), &len);
 
     if (err < 0) {
         fusefs_ops_reply_err_inode(req, err);
         return;
     }
-    target[len] = 0;
     fuse_reply_readlink(req, target);
 }

@@ -88,7 +88,7 @@ void fusefs_ops_gone(struct fusefs *fs, const struct inode *gone)
 {
     if (gone->ino == 0 || gone->nlink != 0)
         return;
-    if (!fusefs_lookup_mark_gone(fs->lookup, gone->ino))
+    if (!fusefs_lookup_mark_gone(fs->lookup, gone->ino, true))
         reap(fs, gone->ino);
 }
 

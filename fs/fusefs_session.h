@@ -39,7 +39,7 @@ struct fusefs {
     int wake;                    /* eventfd: events changed */
     _Atomic unsigned events;
     _Atomic unsigned write_backs; /* threads that wait for the kernel in lseek */
-    _Atomic unsigned capable; /* the kernel's FUSE_CAP_..., from INIT on */
+    _Atomic unsigned capable;     /* the kernel's FUSE_CAP_..., from INIT on */
 };
 
 /* Sets bits and wakes fusefs_run. Async-signal-safe. */

@@ -22,18 +22,21 @@ static void counts(void)
     CHECK(t != NULL);
     CHECK_EQ(fusefs_lookup_add(t, 7), 0);
     CHECK_EQ(fusefs_lookup_add(t, 7), 0);
-    CHECK(fusefs_lookup_mark_gone(t, 7));
+    CHECK(fusefs_lookup_mark_gone(t, 7, true));
+    CHECK(fusefs_lookup_gone_for_good(t, 7));
+    CHECK(!fusefs_lookup_gone_for_good(t, 1007));
     CHECK(!fusefs_lookup_forget(t, 7, 1)); /* one reference is left: open */
     CHECK(fusefs_lookup_forget(t, 7, 1));
-    CHECK(!fusefs_lookup_forget(t, 7, 1)); /* reported once */
-    CHECK(!fusefs_lookup_mark_gone(t, 7)); /* not held any more */
+    CHECK(!fusefs_lookup_forget(t, 7, 1));       /* reported once */
+    CHECK(!fusefs_lookup_mark_gone(t, 7, true)); /* not held any more */
     CHECK_EQ(fusefs_lookup_count(t), 0);
 
     CHECK_EQ(fusefs_lookup_add(t, 8), 0);
     CHECK(!fusefs_lookup_forget(t, 8, 1)); /* still has a name */
 
     CHECK_EQ(fusefs_lookup_add(t, 9), 0);
-    CHECK(fusefs_lookup_mark_gone(t, 9));
+    CHECK(fusefs_lookup_mark_gone(t, 9, false));
+    CHECK(!fusefs_lookup_gone_for_good(t, 9)); /* may get a name */
     fusefs_lookup_unmark(t, 9);
     CHECK(!fusefs_lookup_forget(t, 9, 5)); /* more than there were */
     CHECK_EQ(fusefs_lookup_count(t), 0);
@@ -65,7 +68,7 @@ static void random_walk(void)
             wrong += fusefs_lookup_add(t, ino_of(i)) != 0;
             held += refs[i]++ == 0;
         } else if (random() % 4 == 0) {
-            wrong += fusefs_lookup_mark_gone(t, ino_of(i)) != (refs[i] > 0);
+            wrong += fusefs_lookup_mark_gone(t, ino_of(i), s % 2) != (refs[i] > 0);
             gone[i] = refs[i] > 0;
         } else {
             unsigned n = 1 + (unsigned)random() % 3;
