@@ -77,7 +77,7 @@ static void file_path(char out[256], const char *name)
 static void flip(const char *name, off_t at)
 {
     char p[256];
-    uint8_t byte;
+    uint8_t byte = 0;
     file_path(p, name);
     int fd = open(p, O_RDWR);
     CHECK(fd >= 0 && pread(fd, &byte, 1, at) == 1);
