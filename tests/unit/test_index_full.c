@@ -58,12 +58,15 @@ static bool write_text(const char *path, const char *text)
 /* A mount namespace in which ${path} is a small disk. Also works for an ordinary user where the kernel lets him. */
 static bool own_disk(const char *path)
 {
-    char map[64];
+    char uids[64], gids[64];
     bool root = geteuid() == 0;
-    snprintf(map, sizeof(map), "0 %u 1", (unsigned)geteuid());
+    snprintf(uids, sizeof(uids), "0 %u 1", (unsigned)geteuid());
+    snprintf(gids, sizeof(gids), "0 %u 1", (unsigned)getegid());
     if (unshare(root ? CLONE_NEWNS : CLONE_NEWNS | CLONE_NEWUSER) != 0)
         return false;
-    if (!root && !write_text("/proc/self/uid_map", map))
+    if (!root &&
+        (!write_text("/proc/self/setgroups", "deny") || !write_text("/proc/self/uid_map", uids) ||
+         !write_text("/proc/self/gid_map", gids)))
         return false;
     return mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 &&
            mount("none", path, "tmpfs", MS_NOSUID | MS_NODEV, DISK) == 0;
