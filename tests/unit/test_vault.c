@@ -125,7 +125,7 @@ static int child_makes(void)
 static void killed_while_making(void)
 {
     unsigned begun = 0, whole = 0;
-    for (unsigned us = 2000; us < 3000000 && !whole; us += us / 2) {
+    for (unsigned us = 8000; us < 6000000 && !whole; us *= 2) {
         pid_t pid = fork();
         if (pid == 0)
             _exit(secret_init() == ERR_OK ? child_makes() : 99);
