@@ -17,24 +17,36 @@
 
 extern char **environ;
 
-/* The last message of libfuse while it mounts; only fusefs_mount_on's thread uses it. */
+/* The last line that libfuse said while it mounts; it comes in pieces. Only fusefs_mount_on's thread uses it. */
 static _Thread_local char *heard;
+static _Thread_local bool heard_all; /* the line has ended: the next piece starts another */
+
+static void hear(const char *piece)
+{
+    size_t len = heard_all ? 0 : strlen(heard);
+    bool start = len == 0 && strncmp(piece, "fuse: ", 6) == 0;
+
+    snprintf(heard + len, FUSEFS_MOUNT_WHY - len, "%s", start ? piece + 6 : piece);
+    len = strlen(heard);
+    heard_all = len > 0 && heard[len - 1] == '\n';
+    if (heard_all)
+        heard[len - 1] = 0;
+}
 
 static void listen_to_libfuse(enum fuse_log_level level, const char *fmt, va_list ap)
 {
-    char line[FUSEFS_MOUNT_WHY];
-    size_t len;
+    char piece[FUSEFS_MOUNT_WHY];
 
-    vsnprintf(line, sizeof(line), fmt, ap);
-    len = strlen(line);
-    while (len > 0 && line[len - 1] == '\n')
-        line[--len] = 0;
-    if (heard)
-        snprintf(heard, FUSEFS_MOUNT_WHY, "%s", strncmp(line, "fuse: ", 6) == 0 ? line + 6 : line);
-    else if (level <= FUSE_LOG_ERR)
-        log_error("libfuse: %s", line);
+    vsnprintf(piece, sizeof(piece), fmt, ap);
+    if (heard) {
+        hear(piece);
+        return;
+    }
+    piece[strcspn(piece, "\n")] = 0;
+    if (level <= FUSE_LOG_ERR)
+        log_error("libfuse: %s", piece);
     else
-        log_debug("libfuse: %s", line);
+        log_debug("libfuse: %s", piece);
 }
 
 static int refuse(int err, char *why, const char *path, const char *what)
@@ -139,6 +151,7 @@ int fusefs_mount_on(struct fusefs *fs, const struct fusefs_options *options,
         return refuse(ERR_NOMEM, why, options->mountpoint, strerror(errno));
     why[0] = 0;
     heard = why;
+    heard_all = false;
     fuse_set_log_func(listen_to_libfuse);
     err = make_session(fs, options);
     if (err == 0 && fuse_session_mount(fs->session, fs->mountpoint) != 0) {
