@@ -89,7 +89,7 @@ static void make_tree(struct vault *v)
 }
 
 struct census {
-    size_t objects, bytes, bad_sizes;
+    size_t objects, bytes, bad_sizes, full;
     bool marked;
     struct store *s;
 };
@@ -101,6 +101,7 @@ static int census_each(void *ctx, const char *name, uint64_t size)
     bytes_out_init(&b);
     c->objects++;
     c->bytes += size;
+    c->full += size == PACK_SIZE;
     if (!strncmp(name, "packs/", 6) && (size < 4096 || object_padme(size, 1) != size))
         c->bad_sizes++;
     if (!strncmp(name, "journal/", 8) &&
@@ -245,6 +246,27 @@ static void test_small_batches(struct device *d)
     CHECK(on_store("s1", d));
     store_close(h.store);
     stores_free(items, n);
+}
+
+/* Several workers; packs are filled well, and all but the last have the one size. */
+static void test_workers(struct device *d)
+{
+    struct push_result r;
+    struct census before = census("s1");
+    uint8_t *p = noise(1300000);
+    char name[32];
+    for (int i = 0; i < 30; i++) {
+        snprintf(name, sizeof(name), "photo-%d", i);
+        p[0] = (uint8_t)i;
+        make_file(d->v, INODE_ROOT, name, p, 1300000 - (size_t)i * 1000);
+    }
+    CHECK_EQ(push(d, &r), 0);
+    struct census after = census("s1");
+    CHECK(r.packs == 5 && r.batches == 1);
+    CHECK(after.full - before.full == 4);
+    CHECK(r.sent < 30 * 1300000 * 104ull / 100);
+    CHECK(on_store("s1", d));
+    free(p);
 }
 
 struct busy {
@@ -551,6 +573,7 @@ int main(void)
     test_changes(&d);
     test_many_ranges(&d);
     test_small_batches(&d);
+    test_workers(&d);
     test_held(&d);
     test_failures(&d);
     test_kills(&d);
