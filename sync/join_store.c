@@ -99,25 +99,31 @@ static int own_box(struct vault *vault, const struct roster *roster, struct byte
     return err ? err : index_flush(ix);
 }
 
-int join_store_keys(struct vault *vault, struct store *store, const struct roster *roster)
+int join_store_self(struct vault *vault, struct store *store, const struct roster *roster)
 {
-    const struct keyring *keyring = vault_keyring(vault);
     struct bytes_out box;
     char name[KEYBOX_NAME_LEN];
     bytes_out_init(&box);
-    const struct roster_device *self = roster_by_tag(roster, keyring->device_tag);
+    const struct roster_device *self = roster_by_tag(roster, vault_keyring(vault)->device_tag);
     int err = self ? own_box(vault, roster, &box) : ERR_FORMAT;
-    if (!err)
-        err = put_missing(store, KEYBOX_RECOVERY, keyring->recovery, keyring->recovery_len);
     if (!err) {
         keybox_name(self, name);
         err = put_missing(store, name, box.p, box.len);
     }
-    /* The roster last: it is what makes the others believe that the device is there. */
+    /* The record last: it is what makes the others believe that the device is there. */
     if (!err)
-        err = members_put(store, roster);
+        err = members_put_one(store, self);
     bytes_out_release(&box);
     return err;
+}
+
+static int put_keys(struct vault *vault, struct store *store, const struct roster *roster)
+{
+    const struct keyring *keyring = vault_keyring(vault);
+    int err = put_missing(store, KEYBOX_RECOVERY, keyring->recovery, keyring->recovery_len);
+    if (!err)
+        err = join_store_self(vault, store, roster);
+    return err ? err : members_put(store, roster);
 }
 
 /* ---- is it ours? ---- */
@@ -190,7 +196,7 @@ static int prepare(struct vault *vault, struct store *store, const struct roster
     else if (err == ERR_VERSION && why)
         snprintf(why, JOIN_WHY, "the store was made by a newer version of this program");
     if (!err)
-        err = join_store_keys(vault, store, roster);
+        err = put_keys(vault, store, roster);
     /* The header goes last: a store that has it has what is needed to clone from it. */
     if (!err && fresh)
         err = put_header(store, vault_id(vault));

@@ -211,19 +211,22 @@ int members_save(struct vault *vault, const struct roster *roster)
     return err;
 }
 
+int members_put_one(struct store *store, const struct roster_device *device)
+{
+    char name[64];
+    uint64_t size;
+    int err = roster_object_name(device->record, device->record_len, name);
+    if (!err)
+        err = store_head(store, name, &size);
+    if (err == ERR_NOENT || (!err && size != device->record_len))
+        err = store_put(store, name, device->record, device->record_len);
+    return err;
+}
+
 int members_put(struct store *store, const struct roster *roster)
 {
-    for (size_t i = 0; i < roster_count(roster); i++) {
-        const struct roster_device *device = roster_at(roster, i);
-        char name[64];
-        uint64_t size;
-        int err = roster_object_name(device->record, device->record_len, name);
-        if (!err)
-            err = store_head(store, name, &size);
-        if (err == ERR_NOENT || (!err && size != device->record_len))
-            err = store_put(store, name, device->record, device->record_len);
-        if (err)
-            return err;
-    }
-    return 0;
+    int err = 0;
+    for (size_t i = 0; i < roster_count(roster) && !err; i++)
+        err = members_put_one(store, roster_at(roster, i));
+    return err;
 }

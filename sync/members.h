@@ -24,5 +24,7 @@ int members_save(struct vault *vault, const struct roster *roster);
 
 /* Puts the records of ${roster} that the store does not have. */
 int members_put(struct store *store, const struct roster *roster);
+/* The same for one. */
+int members_put_one(struct store *store, const struct roster_device *device);
 
 #endif
