@@ -25,9 +25,10 @@ struct pull_params {
 };
 
 struct pull_result {
-    uint64_t batches; /* applied */
+    uint64_t batches;  /* applied */
     uint64_t received; /* bytes */
-    char why[200];    /* a line for people when there is an error */
+    bool local;        /* merging made changes that are to be published */
+    char why[200];     /* a line for people when there is an error */
 };
 
 /* 0: nothing further is there. ERR_BEHIND: a batch that must exist is not shown (yet); what could be applied was. ERR_CONTRADICTION: validly

@@ -1,0 +1,127 @@
+/*
+ * merge_impl.h - what the parts of a merge share. Internal to sync/merge*.c. Everything needs the index lock and a group begun.
+ */
+#ifndef SYNC_MERGE_IMPL_H
+#define SYNC_MERGE_IMPL_H
+
+#include "sync/merge.h"
+
+struct merge_batch {
+    struct batch_record *records;
+    size_t count, cap;
+    void **blocks; /* what the records borrow */
+    size_t block_count, block_cap;
+};
+
+/* An inode that lost a name by this batch. */
+struct merge_lost {
+    uint64_t ino, parent;
+    size_t len;
+    char name[NAME_LEN_MAX];
+};
+
+struct merge {
+    const struct merge_params *params;
+    const struct merge_batch *batch;
+    struct vault *vault;
+    struct index *ix;
+    uint32_t self;          /* our tag */
+    struct version version; /* of every record of the batch */
+    uint64_t *pids;         /* of the batch's packs, by order */
+    size_t pid_count;
+    struct merge_lost *lost;
+    size_t lost_count, lost_cap;
+    struct bytes_out told; /* what to invalidate: { ino u64, var16 name } */
+    size_t notes;          /* bytes of notes made in the open group, roughly */
+    bool local;            /* something is to be published */
+};
+
+static inline bool merge_before(struct version a, struct version b)
+{
+    return a.lamport != b.lamport ? a.lamport < b.lamport : a.device < b.device;
+}
+static inline bool merge_same(struct version a, struct version b)
+{
+    return a.lamport == b.lamport && a.device == b.device;
+}
+static inline struct version merge_later(struct version a, struct version b)
+{
+    return merge_before(a, b) ? b : a;
+}
+
+/* ---- merge.c ---- */
+/* Before a change that makes about ${bytes} of notes: begins another group if this one is getting long. */
+int merge_step(struct merge *m, size_t bytes);
+void merge_tell(struct merge *m, uint64_t ino, const char *name, size_t len);
+bool merge_seen(struct merge *m, struct version version);
+
+/* ---- merge_table.c: merge's tables; a version of {0, 0} stands for "none" ---- */
+int merge_absent_get(struct merge *m, uint64_t parent, const char *name, size_t len,
+                     struct version *v);
+int merge_absent_put(struct merge *m, uint64_t parent, const char *name, size_t len,
+                     struct version v);
+/* The same for names that were deleted here and not published ("gone-entry" of index.h); *any tells there is one. */
+int merge_pending_get(struct merge *m, uint64_t parent, const char *name, size_t len,
+                      struct version *v, bool *any);
+int merge_pending_put(struct merge *m, uint64_t parent, const char *name, size_t len,
+                      struct version v);
+int merge_pending_del(struct merge *m, uint64_t parent, const char *name, size_t len);
+int merge_doomed_get(struct merge *m, uint64_t ino, struct version *v, bool *any);
+int merge_doomed_put(struct merge *m, uint64_t ino, struct version v);
+int merge_doomed_del(struct merge *m, uint64_t ino);
+/* Is the deletion of this inode waiting to be published ("gone-inode")? */
+int merge_gone_pending(struct merge *m, uint64_t ino, bool *any);
+int merge_gone_drop(struct merge *m, uint64_t ino);
+#define MERGE_AGAIN_EDITED INT64_MIN /* as ctime: really changed here, but to be sent whole */
+int merge_again_put(struct merge *m, uint64_t ino, int64_t ctime);
+/* The bits of inode->dirty that are real changes of this device. */
+int merge_edited(struct merge *m, const struct inode *inode, uint32_t *bits);
+/* After bits of inode->dirty were cleared or ctime was replaced: keeps "again" in step. ${same}: it was not edited before. */
+int merge_again_follow(struct merge *m, const struct inode *inode, bool same);
+/* Marks everything of the inode to be published again. Stores it. */
+int merge_republish(struct merge *m, struct inode *inode);
+
+/* ---- merge_names.c: names and what follows from them for inodes and folders ---- */
+/* Points the name at the inode (a stand-in is made where inode or folder are not here). ${dirty}: a local change, whose base is found here. What
+ * the name pointed at before is noted as lost. */
+int merge_name_set(struct merge *m, uint64_t parent, const char *name, size_t len, uint64_t ino,
+                   uint32_t type, struct version version, bool dirty);
+/* Takes the name away. ${pending}: as a local deletion on base ${version}; else deleted with that version ({0,0}: no trace). */
+int merge_name_clear(struct merge *m, const struct entry *entry, struct version version,
+                     bool pending);
+/* Marks the entry as a local change on base ${version}. */
+int merge_name_assert(struct merge *m, struct entry *entry, struct version version);
+/* Gives the inode the conflict name in the folder, after the device and the date of ${mtime}. */
+int merge_name_conflict(struct merge *m, uint64_t parent, const char *name, size_t len,
+                        uint64_t ino, uint32_t type, uint32_t device, int64_t mtime);
+/* The entry by which a folder is named. ERR_NOENT. */
+int merge_name_of_dir(struct merge *m, const struct inode *dir, struct entry *entry);
+/* Does the folder hold something that the author of the batch had not seen? */
+int merge_dir_alive(struct merge *m, uint64_t ino, bool *alive, bool *empty);
+/* The folder's name was deleted, but it stays. */
+int merge_undoom(struct merge *m, uint64_t ino);
+/* At the end of the batch: what lost its last name though it was changed concurrently gets one. */
+int merge_lost_mend(struct merge *m);
+
+/* ---- merge_entry.c, merge_inode.c, merge_content.c, merge_copy.c ---- */
+int merge_entry(struct merge *m, const struct batch_record *r);
+int merge_gone(struct merge *m, const struct batch_record *r);
+int merge_attr(struct merge *m, const struct batch_record *r);
+int merge_xattrs(struct merge *m, const struct batch_record *r);
+int merge_content(struct merge *m, const struct batch_record *r);
+/* The extent that the range names, made if it is not here. */
+int merge_extent(struct merge *m, const struct batch_range *range, uint64_t *eid);
+
+#define MERGE_ROWS 128u
+/* Keeps content of ${inode} that lost, of version ${v}: that of the record, or (r NULL) what is mapped here. ${place}: the CONTENT record that may
+ * know the name. A no-op for empty content and for copies that are there. */
+int merge_copy(struct merge *m, const struct inode *inode, struct version v,
+               const struct batch_record *r, const struct batch_record *place);
+/* The copy of that version is superseded by a newer one of the same author: goes if it was never published and not touched. */
+int merge_copy_retract(struct merge *m, uint64_t ino, struct version v);
+
+/* ---- merge_check.c ---- */
+/* Refuses what no honest device writes, before anything is changed. Needs no group. */
+int merge_check(struct merge *m);
+
+#endif

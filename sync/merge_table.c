@@ -1,0 +1,177 @@
+#include "crypto/err.h"
+#include "sync/merge_impl.h"
+
+#include <string.h>
+
+#define VERSION_LEN 12u
+#define NAME_KEY    (8u + NAME_LEN_MAX)
+
+static void be64(uint8_t key[8], uint64_t v)
+{
+    for (int i = 0; i < 8; i++)
+        key[i] = (uint8_t)(v >> (56 - 8 * i));
+}
+
+static size_t name_key(uint8_t key[NAME_KEY], uint64_t parent, const char *name, size_t len)
+{
+    be64(key, parent);
+    memcpy(key + 8, name, len);
+    return 8 + len;
+}
+
+static int get_version(struct index *ix, const char *space, const void *key, size_t len,
+                       struct version *v, bool *any)
+{
+    struct bytes_out value;
+    bytes_out_init(&value);
+    *v = (struct version){0, 0};
+    int err = index_kv_get(ix, space, key, len, &value);
+    *any = !err;
+    if (!err && value.len < VERSION_LEN)
+        err = ERR_FORMAT;
+    if (!err)
+        *v = (struct version){bytes_from_le64(value.p), bytes_from_le32(value.p + 8)};
+    bytes_out_release(&value);
+    return err == ERR_NOENT ? 0 : err;
+}
+
+static int put_version(struct index *ix, const char *space, const void *key, size_t len,
+                       struct version v)
+{
+    uint8_t value[VERSION_LEN];
+    bytes_le64(value, v.lamport);
+    bytes_le32(value + 8, v.device);
+    return index_kv_put(ix, space, key, len, value, sizeof(value));
+}
+
+static int del(struct index *ix, const char *space, const void *key, size_t len)
+{
+    int err = index_kv_del(ix, space, key, len);
+    return err == ERR_NOENT ? 0 : err;
+}
+
+int merge_absent_get(struct merge *m, uint64_t parent, const char *name, size_t len,
+                     struct version *v)
+{
+    uint8_t key[NAME_KEY];
+    bool any;
+    return get_version(m->ix, "absent", key, name_key(key, parent, name, len), v, &any);
+}
+
+int merge_absent_put(struct merge *m, uint64_t parent, const char *name, size_t len,
+                     struct version v)
+{
+    uint8_t key[NAME_KEY];
+    size_t key_len = name_key(key, parent, name, len);
+    return v.lamport ? put_version(m->ix, "absent", key, key_len, v)
+                     : del(m->ix, "absent", key, key_len);
+}
+
+int merge_pending_get(struct merge *m, uint64_t parent, const char *name, size_t len,
+                      struct version *v, bool *any)
+{
+    uint8_t key[NAME_KEY];
+    return get_version(m->ix, "gone-entry", key, name_key(key, parent, name, len), v, any);
+}
+
+int merge_pending_put(struct merge *m, uint64_t parent, const char *name, size_t len,
+                      struct version v)
+{
+    uint8_t key[NAME_KEY];
+    m->local = true;
+    return put_version(m->ix, "gone-entry", key, name_key(key, parent, name, len), v);
+}
+
+int merge_pending_del(struct merge *m, uint64_t parent, const char *name, size_t len)
+{
+    uint8_t key[NAME_KEY];
+    return del(m->ix, "gone-entry", key, name_key(key, parent, name, len));
+}
+
+int merge_doomed_get(struct merge *m, uint64_t ino, struct version *v, bool *any)
+{
+    uint8_t key[8];
+    be64(key, ino);
+    return get_version(m->ix, "doomed", key, sizeof(key), v, any);
+}
+
+int merge_doomed_put(struct merge *m, uint64_t ino, struct version v)
+{
+    uint8_t key[8];
+    be64(key, ino);
+    return put_version(m->ix, "doomed", key, sizeof(key), v);
+}
+
+int merge_doomed_del(struct merge *m, uint64_t ino)
+{
+    uint8_t key[8];
+    be64(key, ino);
+    return del(m->ix, "doomed", key, sizeof(key));
+}
+
+int merge_gone_pending(struct merge *m, uint64_t ino, bool *any)
+{
+    uint8_t key[8];
+    struct version v;
+    be64(key, ino);
+    return get_version(m->ix, "gone-inode", key, sizeof(key), &v, any);
+}
+
+int merge_gone_drop(struct merge *m, uint64_t ino)
+{
+    uint8_t key[8];
+    be64(key, ino);
+    return del(m->ix, "gone-inode", key, sizeof(key));
+}
+
+/* ---- published again ---- */
+
+int merge_again_put(struct merge *m, uint64_t ino, int64_t ctime)
+{
+    uint8_t key[8], value[8];
+    be64(key, ino);
+    bytes_le64(value, (uint64_t)ctime);
+    m->local = true;
+    return index_kv_put(m->ix, "again", key, sizeof(key), value, sizeof(value));
+}
+
+int merge_edited(struct merge *m, const struct inode *inode, uint32_t *bits)
+{
+    uint8_t key[8];
+    struct bytes_out value;
+    *bits = inode->dirty;
+    if (!inode->dirty)
+        return 0;
+    be64(key, inode->ino);
+    bytes_out_init(&value);
+    int err = index_kv_get(m->ix, "again", key, sizeof(key), &value);
+    if (!err && value.len == 8 && (int64_t)bytes_from_le64(value.p) == inode->ctime)
+        *bits = 0;
+    bytes_out_release(&value);
+    return err == ERR_NOENT ? 0 : err;
+}
+
+int merge_again_follow(struct merge *m, const struct inode *inode, bool same)
+{
+    uint8_t key[8];
+    be64(key, inode->ino);
+    if (!inode->dirty)
+        return del(m->ix, "again", key, sizeof(key));
+    return same ? merge_again_put(m, inode->ino, inode->ctime) : 0;
+}
+
+int merge_republish(struct merge *m, struct inode *inode)
+{
+    uint32_t bits;
+    if (inode->attr_version.lamport == 0 && !inode->dirty)
+        return 0; /* a stand-in: others have the real one */
+    int err = merge_edited(m, inode, &bits);
+    if (err)
+        return err;
+    inode->dirty |= DIRTY_ATTR | DIRTY_XATTR;
+    if (S_ISREG(inode->mode))
+        inode->dirty |= DIRTY_CONTENT;
+    m->local = true;
+    err = index_inode_put(m->ix, inode);
+    return err ? err : merge_again_put(m, inode->ino, bits ? MERGE_AGAIN_EDITED : inode->ctime);
+}
