@@ -30,20 +30,20 @@ enum engine_state {
 struct engine_status {
     enum engine_state state;
     size_t store_count;
-    uint64_t pending_bytes;   /* sealed bytes in no pack yet */
-    uint64_t pending_changes; /* dirty inodes and names, batches in the outbox */
-    uint64_t sent, received;  /* bytes in this run of the process */
-    uint64_t done_bytes, total_bytes; /* of the push or pull under way */
-    int64_t last_sync;        /* seconds since 1970; 0: never */
-    int last_error;           /* err.h */
-    char last_error_text[200]; /* for people, with the remedy */
+    uint64_t pending_bytes;            /* sealed bytes in no pack yet */
+    uint64_t pending_changes;          /* dirty inodes and names, batches in the outbox */
+    uint64_t sent, received;           /* bytes in this run of the process */
+    uint64_t done_bytes, total_bytes;  /* of the push or pull under way */
+    int64_t last_sync;                 /* seconds since 1970; 0: never */
+    int last_error;                    /* err.h */
+    char last_error_text[200];         /* for people, with the remedy */
     char store_url[STORE_URL_MAX + 1]; /* of the first store; "" if none */
 };
 
 struct engine_options {
-    unsigned quiet_ms;  /* push after so long without a change; 0: 5000 */
-    unsigned max_ms;    /* at the latest after so long; 0: 60000 */
-    unsigned pull_s;    /* ask for news so often; 0: 60 */
+    unsigned quiet_ms; /* push after so long without a change; 0: 5000 */
+    unsigned max_ms;   /* at the latest after so long; 0: 60000 */
+    unsigned pull_s;   /* ask for news so often; 0: 60 */
 };
 
 /* Makes the engine and sets the vault's fetcher (hydration works from here on); loads the stores. No thread yet. */
@@ -54,7 +54,8 @@ int engine_start(struct engine *e);
 /* Tries to push what is pending within ${wait_ms}, then stops the thread. Returns what is still pending (bytes + changes), 0: nothing. */
 uint64_t engine_stop(struct engine *e, unsigned wait_ms);
 /* Push and pull now, in this thread (waits for a run under way); ${progress} is called now and then. First error. No stores: ERR_NOENT. */
-int engine_sync(struct engine *e, void (*progress)(void *ctx, const struct engine_status *status), void *ctx);
+int engine_sync(struct engine *e, void (*progress)(void *ctx, const struct engine_status *status),
+                void *ctx);
 /* Interrupts a running engine_sync soon. Async-signal-safe. */
 void engine_cancel(struct engine *e);
 void engine_status(struct engine *e, struct engine_status *status);
@@ -66,6 +67,7 @@ struct engine_check_result {
     uint64_t packs, extents, bytes, batches, problems;
 };
 int engine_check(struct engine *e, void (*progress)(void *ctx, uint64_t done, uint64_t total),
-                 void (*problem)(void *ctx, const char *path, const char *what), void *ctx, struct engine_check_result *result);
+                 void (*problem)(void *ctx, const char *path, const char *what), void *ctx,
+                 struct engine_check_result *result);
 
 #endif

@@ -156,14 +156,19 @@ static int apply_head(struct merge *m)
     return err ? err : ledger_clock_raise(m->ix, h->lamport);
 }
 
+/* What a batch says of an inode may come in any order, so what makes inodes goes first. */
 static int apply_all(struct merge *m)
 {
     int err = 0;
-    for (size_t i = 0; i < m->batch->count && !err; i++) {
-        err = merge_step(m, 2048);
-        if (!err)
-            err = apply_record(m, &m->batch->records[i]);
-    }
+    for (int pass = 0; pass < 2; pass++)
+        for (size_t i = 0; i < m->batch->count && !err; i++) {
+            const struct batch_record *r = &m->batch->records[i];
+            if ((r->kind == BATCH_PACK || r->kind == BATCH_ATTR) != (pass == 0))
+                continue;
+            err = merge_step(m, 2048);
+            if (!err)
+                err = apply_record(m, r);
+        }
     if (!err)
         err = merge_lost_mend(m);
     return err ? err : apply_head(m);

@@ -59,4 +59,15 @@ struct merge_params {
  */
 int merge_apply(const struct merge_params *params, const struct merge_batch *batch, bool *local);
 
+/*
+ * What push tells merge, and asks it. All need the index lock; the first two a group begun.
+ */
+/* The deletion of the name was put into a batch of that version. */
+int merge_published_deletion(struct index *ix, uint64_t parent, const char *name, size_t len,
+                             struct version version);
+/* Everything that was dirty of the inode was put into a batch. */
+int merge_published_inode(struct index *ix, uint64_t ino);
+/* Must the content be sent whole? */
+int merge_wants_whole(struct index *ix, uint64_t ino, bool *whole);
+
 #endif

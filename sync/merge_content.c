@@ -3,7 +3,8 @@
 
 #include <string.h>
 
-#define RANGE_NOTES 192u
+#define RANGE_NOTES     192u
+#define RANGES_COMPLETE 16000u /* less than what push puts into one record */
 
 int merge_extent(struct merge *m, const struct batch_range *range, uint64_t *eid)
 {
@@ -154,10 +155,10 @@ static int same_content(struct merge *m, const struct inode *inode, const struct
 
 /* ---- conflicts ---- */
 
-/* A map that says everything there is, so that a copy can be made of it. */
+/* A map that says everything there is, so that a copy can be made of it: longer ones come in several records. */
 static bool complete(const struct batch_record *r)
 {
-    return r->u.content.whole && r->u.content.range_count < BATCH_RANGES_MAX;
+    return r->u.content.whole && r->u.content.range_count < RANGES_COMPLETE;
 }
 
 /* Ours wins, or is to win: whoever cannot apply a delta of ours needs all of it. */
@@ -191,7 +192,9 @@ static int against_local(struct merge *m, struct inode *inode, const struct batc
         return err;
     inode->content_version = merge_later(inode->content_version, m->version);
     m->local = true;
-    return index_inode_put(m->ix, inode);
+    err = index_inode_put(m->ix, inode);
+    /* whole: what changed here is known against the version before only */
+    return err ? err : merge_again_put(m, inode->ino, MERGE_AGAIN_EDITED);
 }
 
 static int theirs_wins(struct merge *m, struct inode *inode, const struct batch_record *r,

@@ -121,6 +121,9 @@ static int put_absent(struct merge *m, const struct batch_record *r, enum admit 
         return err;
     /* The deletion is later but did not know of this: the name comes back, and everybody is told. */
     bool again = merge_before(m->version, merge_later(absent, pending));
+    struct inode inode;
+    if (again && index_inode_get(m->ix, r->u.entry.ino, &inode))
+        return 0; /* who still has the inode does that */
     return set(m, r, again ? merge_later(absent, pending) : m->version, again, answer, old);
 }
 

@@ -175,3 +175,31 @@ int merge_republish(struct merge *m, struct inode *inode)
     err = index_inode_put(m->ix, inode);
     return err ? err : merge_again_put(m, inode->ino, bits ? MERGE_AGAIN_EDITED : inode->ctime);
 }
+
+/* ---- what push tells and asks ---- */
+
+int merge_published_deletion(struct index *ix, uint64_t parent, const char *name, size_t len,
+                             struct version version)
+{
+    uint8_t key[NAME_KEY];
+    return put_version(ix, "absent", key, name_key(key, parent, name, len), version);
+}
+
+int merge_published_inode(struct index *ix, uint64_t ino)
+{
+    uint8_t key[8];
+    be64(key, ino);
+    return del(ix, "again", key, sizeof(key));
+}
+
+int merge_wants_whole(struct index *ix, uint64_t ino, bool *whole)
+{
+    uint8_t key[8];
+    struct bytes_out value;
+    be64(key, ino);
+    bytes_out_init(&value);
+    int err = index_kv_get(ix, "again", key, sizeof(key), &value);
+    *whole = !err;
+    bytes_out_release(&value);
+    return err == ERR_NOENT ? 0 : err;
+}

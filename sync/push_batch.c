@@ -13,6 +13,7 @@
 #include "crypto/kdf.h"
 #include "crypto/log.h"
 #include "crypto/pagevfs.h"
+#include "sync/merge.h"
 #include "sync/push_draft.h"
 
 #include <stdlib.h>
@@ -390,6 +391,8 @@ static int settle_inode(struct draft *d, const struct draft_item *item, struct v
             err = ledger_rest_put(ix, item->ino, item->rest);
     }
     inode.dirty = item->rest == UINT64_MAX ? 0 : DIRTY_CONTENT;
+    if (!err)
+        err = merge_published_inode(ix, item->ino);
     return err ? err : index_inode_put(ix, &inode);
 }
 
@@ -411,7 +414,8 @@ static int settle_name(struct draft *d, const struct draft_item *item, struct ve
     if (item->kind == DRAFT_GONE_INODE)
         return index_kv_del(ix, "gone-inode", key, 8);
     memcpy(key + 8, item->name, item->name_len);
-    return index_kv_del(ix, "gone-entry", key, 8 + item->name_len);
+    int err = index_kv_del(ix, "gone-entry", key, 8 + item->name_len);
+    return err ? err : merge_published_deletion(ix, item->ino, item->name, item->name_len, now);
 }
 
 static int settle(struct draft *d, const struct batch_head *head, const struct bytes_out *batch)

@@ -2,6 +2,7 @@
  * What a batch says of a file's content: the whole map while it is short or was never published, else the ranges that changed.
  */
 #include "crypto/err.h"
+#include "sync/merge.h"
 #include "sync/push_draft.h"
 
 #include <stdlib.h>
@@ -174,7 +175,9 @@ int push_content(struct draft *d, const struct inode *inode, bool *held, uint64_
 {
     struct spans spans = {0};
     bool whole = inode->content_version.lamport == 0;
-    int err = whole ? 0 : is_short(d, inode, &whole);
+    int err = whole ? 0 : merge_wants_whole(d->p->ix, inode->ino, &whole);
+    if (!err && !whole)
+        err = is_short(d, inode, &whole);
     *held = false;
     *rest = UINT64_MAX;
     d->range_count = 0;

@@ -1,0 +1,329 @@
+/*
+ * Everything that is on the stores, verified: packs whole (their hash, and every live extent in them opened), batches along their chains.
+ */
+#include "crypto/err.h"
+#include "crypto/log.h"
+#include "fs/tree.h"
+#include "sync/batch.h"
+#include "sync/chain.h"
+#include "sync/engine_impl.h"
+#include "sync/ledger.h"
+#include "sync/members.h"
+#include "sync/pack.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct checking {
+    struct engine *e;
+    struct vault *vault;
+    struct index *ix;
+    struct engine_watch *watch;
+    void (*progress)(void *ctx, uint64_t done, uint64_t total);
+    void (*problem)(void *ctx, const char *path, const char *what);
+    void *ctx;
+    struct engine_check_result *result;
+    uint64_t done, total;
+    struct roster *roster;
+};
+
+static bool cancelled(const struct checking *c)
+{
+    return atomic_load(&c->watch->stop);
+}
+
+static void report(struct checking *c, const char *path, const char *what)
+{
+    c->result->problems++;
+    c->problem(c->ctx, path, what);
+}
+
+static void step(struct checking *c, uint64_t bytes)
+{
+    c->done += bytes;
+    if (c->progress)
+        c->progress(c->ctx, c->done, c->total);
+}
+
+/* ---- which files ---- */
+
+/* Names every file that uses the extent. */
+static void report_extent(struct checking *c, uint64_t eid, const char *what)
+{
+    uint64_t inos[16];
+    size_t n = 0;
+    sqlite3_stmt *stmt;
+    index_lock(c->ix);
+    if (!index_prepare(c->ix, "SELECT DISTINCT ino FROM map WHERE eid = ?1 LIMIT 16", &stmt)) {
+        sqlite3_bind_int64(stmt, 1, (sqlite3_int64)eid);
+        while (n < 16 && sqlite3_step(stmt) == SQLITE_ROW)
+            inos[n++] = (uint64_t)sqlite3_column_int64(stmt, 0);
+        sqlite3_finalize(stmt);
+    }
+    index_unlock(c->ix);
+    for (size_t i = 0; i < n; i++) {
+        struct bytes_out path;
+        bytes_out_init(&path);
+        int err = tree_path(c->vault, inos[i], &path);
+        bytes_put_u8(&path, 0);
+        report(c, err || path.bad ? NULL : (const char *)path.p, what);
+        bytes_out_release(&path);
+    }
+}
+
+/* ---- packs ---- */
+
+struct live {
+    uint64_t eid, off;
+    uint32_t len, epoch;
+    uint8_t id[SEAL_ID_LEN];
+};
+
+static int load_live(struct checking *c, uint64_t pid, struct live **list, size_t *n)
+{
+    sqlite3_stmt *stmt;
+    size_t cap = 0;
+    *list = NULL;
+    *n = 0;
+    index_lock(c->ix);
+    int err = index_prepare(
+        c->ix, "SELECT eid, pack_off, len, epoch, id FROM extent WHERE pack = ?1", &stmt);
+    if (!err) {
+        sqlite3_bind_int64(stmt, 1, (sqlite3_int64)pid);
+        while (!err && sqlite3_step(stmt) == SQLITE_ROW) {
+            if (*n == cap) {
+                cap = cap ? cap * 2 : 64;
+                struct live *more = reallocarray(*list, cap, sizeof(*more));
+                if (!more) {
+                    err = ERR_NOMEM;
+                    break;
+                }
+                *list = more;
+            }
+            struct live *l = &(*list)[*n];
+            l->eid = (uint64_t)sqlite3_column_int64(stmt, 0);
+            l->off = (uint64_t)sqlite3_column_int64(stmt, 1);
+            l->len = (uint32_t)sqlite3_column_int64(stmt, 2);
+            l->epoch = (uint32_t)sqlite3_column_int64(stmt, 3);
+            if (sqlite3_column_bytes(stmt, 4) == (int)SEAL_ID_LEN)
+                memcpy(l->id, sqlite3_column_blob(stmt, 4), SEAL_ID_LEN);
+            ++*n;
+        }
+        sqlite3_finalize(stmt);
+    }
+    index_unlock(c->ix);
+    return err;
+}
+
+static bool opens(struct checking *c, const struct live *l, const struct bytes_out *pack,
+                  uint8_t *plain)
+{
+    const struct seal_key *key = vault_seal_key(c->vault, l->epoch);
+    if (!key || l->len < 1 || l->len > SEAL_EXTENT_MAX || l->off > pack->len ||
+        seal_size(l->len) > pack->len - l->off)
+        return false;
+    return seal_open(key, l->id, l->len, 0, (l->len + SEAL_BLOCK - 1) / SEAL_BLOCK,
+                     pack->p + l->off, plain) == 0;
+}
+
+static int check_pack_on(struct checking *c, const struct stores_handle *h,
+                         const struct ledger_pack *pack, const struct live *live, size_t n,
+                         uint8_t *plain)
+{
+    char name[PACK_NAME_LEN], what[160];
+    struct bytes_out bytes;
+    bytes_out_init(&bytes);
+    pack_name(pack->hash, name);
+    int err = store_get(h->store, name, 0, 0, PACK_SIZE, &bytes);
+    const char *wrong = NULL;
+    if (err == ERR_NOENT)
+        wrong = "is missing on the store";
+    else if (err == ERR_FORMAT || (!err && pack_check_hash(bytes.p, bytes.len, pack->hash)))
+        wrong = "is damaged on the store";
+    else if (err) {
+        bytes_out_release(&bytes);
+        return err;
+    }
+    c->result->packs++;
+    c->result->bytes += bytes.len;
+    for (size_t i = 0; i < n; i++) {
+        c->result->extents++;
+        const bool good = err != ERR_NOENT && opens(c, &live[i], &bytes, plain);
+        if (good)
+            continue;
+        snprintf(what, sizeof(what), "%u bytes of it: pack %.12s... %s", live[i].len, name + 9,
+                 wrong ? wrong : "does not hold them");
+        report_extent(c, live[i].eid, what);
+    }
+    if (wrong && n) {
+        snprintf(what, sizeof(what), "%s %s (%s)", name, wrong, store_url(h->store));
+        report(c, NULL, what);
+    }
+    bytes_out_release(&bytes);
+    return 0;
+}
+
+static int collect_pack(void *ctx, const void *key, size_t key_len, const void *value, size_t len)
+{
+    uint64_t pid = 0;
+    const uint8_t *p = key;
+    if (key_len != 8)
+        return ERR_FORMAT;
+    for (size_t i = 0; i < 8; i++)
+        pid = pid << 8 | p[i];
+    bytes_put_u64(ctx, pid);
+    return 0;
+}
+
+static int check_pack(struct checking *c, uint64_t pid, uint8_t *plain)
+{
+    struct ledger_pack pack;
+    struct live *live;
+    size_t n;
+    index_lock(c->ix);
+    int err = ledger_pack_get(c->ix, pid, &pack);
+    index_unlock(c->ix);
+    if (err)
+        return err;
+    err = load_live(c, pid, &live, &n);
+    /* One that holds nothing alive may be gone. */
+    for (size_t i = 0; i < c->e->count && !err && n; i++) {
+        err = check_pack_on(c, &c->e->handles[i], &pack, live, n, plain);
+        step(c, pack.size);
+    }
+    free(live);
+    return err;
+}
+
+static int check_packs(struct checking *c)
+{
+    struct bytes_out pids;
+    uint8_t *plain = malloc(SEAL_EXTENT_MAX);
+    bytes_out_init(&pids);
+    index_lock(c->ix);
+    int err = plain ? index_kv_scan(c->ix, "pack", NULL, 0, collect_pack, &pids) : ERR_NOMEM;
+    for (size_t i = 0; i + 8 <= pids.len && !err; i += 8) {
+        struct ledger_pack pack;
+        err = ledger_pack_get(c->ix, bytes_from_le64(pids.p + i), &pack);
+        c->total += pack.size * c->e->count;
+    }
+    index_unlock(c->ix);
+    if (!err && pids.bad)
+        err = ERR_NOMEM;
+    for (size_t i = 0; i + 8 <= pids.len && !err; i += 8)
+        err = cancelled(c) ? ERR_INTR : check_pack(c, bytes_from_le64(pids.p + i), plain);
+    bytes_out_release(&pids);
+    if (plain)
+        secret_wipe(plain, SEAL_EXTENT_MAX);
+    free(plain);
+    return err;
+}
+
+/* ---- journals ---- */
+
+static int check_batch(struct checking *c, const struct stores_handle *h,
+                       const struct roster_device *d, uint64_t seq, const uint8_t known[32])
+{
+    char name[BATCH_NAME_LEN], what[300];
+    uint8_t hash[32];
+    struct batch_head head;
+    struct bytes_out bytes;
+    bytes_out_init(&bytes);
+    batch_name(d->store_name, seq, name);
+    int err = store_get(h->store, name, 0, 0, BATCH_MAX, &bytes);
+    const char *wrong = err == ERR_NOENT ? "is missing on the store" : "is damaged on the store";
+    if (err && err != ERR_NOENT && err != ERR_FORMAT) {
+        bytes_out_release(&bytes);
+        return err;
+    }
+    bool bad = err || batch_open_head(bytes.p, bytes.len, &head, hash);
+    if (!bad) {
+        bad = memcmp(hash, known, 32) != 0 || head.seq != seq;
+        batch_head_release(&head);
+    }
+    c->result->batches++;
+    c->result->bytes += bytes.len;
+    if (bad) {
+        snprintf(what, sizeof(what), "%s %s (%.120s)", name, wrong, store_url(h->store));
+        report(c, NULL, what);
+    }
+    bytes_out_release(&bytes);
+    return 0;
+}
+
+static int check_journal(struct checking *c, const struct roster_device *d)
+{
+    struct ledger_head head;
+    const uint32_t self = vault_keyring(c->vault)->device_tag;
+    int err = 0;
+    index_lock(c->ix);
+    err = ledger_head_get(c->ix, d->tag, &head);
+    index_unlock(c->ix);
+    for (size_t i = 0; i < c->e->count && !err; i++) {
+        uint64_t last = head.seq;
+        if (d->tag == self) { /* the rest has not been sent */
+            index_lock(c->ix);
+            err = ledger_acked_get(c->ix, c->e->handles[i].id, self, &last);
+            index_unlock(c->ix);
+        }
+        for (uint64_t seq = 1; seq <= last && !err; seq++) {
+            uint8_t hash[32];
+            if (cancelled(c))
+                return ERR_INTR;
+            index_lock(c->ix);
+            err = chain_hash(c->ix, d->tag, seq, hash);
+            index_unlock(c->ix);
+            if (err == ERR_NOENT) /* of ours, written since the last pull */
+                err = 0;
+            else if (!err)
+                err = check_batch(c, &c->e->handles[i], d, seq, hash);
+        }
+    }
+    return err;
+}
+
+static int check_journals(struct checking *c)
+{
+    int err = members_load(c->vault, &c->roster);
+    for (size_t i = 0; !err && i < roster_count(c->roster); i++)
+        err = check_journal(c, roster_at(c->roster, i));
+    roster_free(c->roster);
+    return err;
+}
+
+int engine_check(struct engine *e, void (*progress)(void *ctx, uint64_t done, uint64_t total),
+                 void (*problem)(void *ctx, const char *path, const char *what), void *ctx,
+                 struct engine_check_result *result)
+{
+    struct engine_watch watch;
+    struct checking c = {.e = e,
+                         .vault = e->vault,
+                         .ix = vault_index(e->vault),
+                         .watch = &watch,
+                         .progress = progress,
+                         .problem = problem,
+                         .ctx = ctx,
+                         .result = result};
+    memset(result, 0, sizeof(*result));
+    atomic_store(&e->cancel, false);
+    int err = engine_lock_run(e, &e->cancel);
+    if (err)
+        return err;
+    err = engine_open_stores(e);
+    if (!err && e->open_err)
+        err = e->open_err;
+    if (!err)
+        err = engine_watch_begin(&watch, e, &e->cancel);
+    if (!err) {
+        err = check_packs(&c);
+        if (!err)
+            err = check_journals(&c);
+        if (atomic_load(&watch.stop))
+            err = ERR_INTR;
+        engine_watch_end(&watch);
+    }
+    pthread_mutex_unlock(&e->run);
+    return err;
+}
