@@ -3,6 +3,9 @@
 #include "crypto/err.h"
 #include "crypto/secret.h"
 
+#ifdef HAVE_LIBCRYPTO
+#include <openssl/evp.h>
+#endif
 #include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -78,7 +81,10 @@ void sigv4_date(char date[SIGV4_DATE_LEN + 1], time_t t)
 void sigv4_hash(char hex[SIGV4_HASH_LEN + 1], const void *p, size_t len)
 {
     uint8_t hash[crypto_hash_sha256_BYTES];
-    crypto_hash_sha256(hash, p, len);
+#ifdef HAVE_LIBCRYPTO /* uses the processor's SHA instructions: matters for packs of 16 MiB */
+    if (EVP_Digest(p, len, hash, NULL, EVP_sha256(), NULL) != 1)
+#endif
+        crypto_hash_sha256(hash, p, len);
     sodium_bin2hex(hex, SIGV4_HASH_LEN + 1, hash, sizeof(hash));
 }
 

@@ -5,11 +5,11 @@
  * bytes, so put is idempotent; correctness never rests on conditional requests, ETags, locks, server clocks or
  * fresh listings. An ambiguous result of a put (time-out, 5xx) is settled by asking (head + get), inside put.
  *
- * Names are ours: [a-z0-9._-]+ in at most four parts separated by '/', at most STORE_NAME_MAX bytes. Names that
- * a server shows in a listing and that are not of this form are left out.
+ * Names are ours: [a-z0-9._-]+ in at most four parts separated by '/', none of which starts with a dot, at most
+ * STORE_NAME_MAX bytes. Names that a server shows in a listing and that are not of this form are left out.
  *
  * A store object is used by one thread at a time; several may be open on one URL (store_open is cheap; each has
- * its own connections). store_cancel may be called from any thread.
+ * its own connections). store_cancel may be called from any thread. A store does not survive a fork.
  */
 #ifndef SYNC_STORE_H
 #define SYNC_STORE_H
@@ -39,7 +39,8 @@ struct store_options {
 struct store;
 
 /*
- * file:///dir, http(s)://host/path (WebDAV), s3://bucket/prefix?endpoint=URL&region=R (no endpoint: AWS).
+ * file:///dir, http(s)://host/path (WebDAV), s3://bucket/prefix?endpoint=URL&region=R (no endpoint: AWS); more in
+ * store_url.h.
  * Does no network; file:// must exist. ERR_INVAL (URL not understood; ${why} gets a line for people),
  * ERR_NOENT (no such directory), ERR_NOMEM. ${why} may be NULL, else 200 bytes.
  */

@@ -1,7 +1,8 @@
 #!/usr/bin/python3
 """Every store, and every misbehaviour of servers and networks that we know of, against store_battery.
 
-stores.py BATTERY [WORD]    BATTERY: the program; WORD: only cases whose name has it in
+stores.py BATTERY [WORD] [-v]    BATTERY: the program. WORD: only a part: real, proxy, tls, a kind of server, or the
+                                 misbehaviours with that word in their name
 Ends with "N passed, N failed"; exit code 0 when none failed.
 """
 import concurrent.futures
@@ -39,6 +40,10 @@ def check(name, ok, detail=""):
 
 def wanted(name):
     return WORD in name
+
+
+def chosen(kind):
+    return WORD in ("", "real", kind)
 
 
 def battery(name, url, *steps, user=None, secret=None, **env):
@@ -91,12 +96,12 @@ def real_servers(base):
     os.mkdir(folder)
     battery("folder", "file://" + folder.replace(" ", "%20"))
     for kind in ("apache", "apache-digest", "lighttpd"):
-        if not wanted(kind):
+        if not chosen(kind):
             continue
         with servers.start(kind, os.path.join(base, kind)) as s:
             # a base that is not there yet, two levels deep
             battery(kind, s.url + "/new%20one/deeper", user=s.user, secret=s.secret)
-    if wanted("swift"):
+    if chosen("swift"):
         with servers.start("swift", os.path.join(base, "swift")) as s:
             battery("swift", s.url + "&pagesize=100", user=s.user, secret=s.secret, OBS_OBJECTS=250)
             battery("swift, wrong region", s.url + "&region=nowhere-1", "put=netperm", "list=netperm",
@@ -232,11 +237,33 @@ def bad_servers():
               ask("busy-long", "counts"))
 
 
+def tls(base):
+    """A certificate that is not known, or not this host's, is refused; nothing is sent then."""
+    pem, cert = os.path.join(base, "pem"), os.path.join(base, "cert")
+    for host, name in (("localhost", "right"), ("elsewhere.example.org", "wrong")):
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+                        "-days", "2", "-subj", f"/CN={host}", "-addext", f"subjectAltName=DNS:{host}", "-keyout", pem,
+                        "-out", cert], check=True, stderr=subprocess.DEVNULL)
+        with open(pem, "a", encoding="ascii") as f, open(cert, encoding="ascii") as c:
+            f.write(c.read())
+        with Helper("badserver.py", pem) as server:
+            port = server.address.split(":")[1]
+            url = f"https://localhost:{port}/good"
+            login = dict(user="alice", secret="sesame")
+            battery(f"TLS, {name} name, unknown CA", url, "put=netperm", "get=netperm", "list=netperm", **login)
+            steps = ("put=ok get=ok part=ok list=1 many=ok try=ok" if name == "right" else "put=netperm get=netperm")
+            battery(f"TLS, {name} name, known CA", url, *steps.split(), OBS_CA=cert, **login)
+            battery("no TLS to a TLS server", f"http://localhost:{port}/good", "put=net", "get=net", **login)
+    with Helper("badserver.py") as server:
+        port = server.address.split(":")[1]
+        battery("TLS to a server without", f"https://localhost:{port}/good", "put=net", "get=net", OBS_CA=cert)
+
+
 def main():
     base = tempfile.mkdtemp(prefix="obscurafs-stores.")
     os.chmod(base, 0o711)  # a server that root starts works as somebody else
     try:
-        if not WORD or WORD in ("real", "apache", "apache-digest", "lighttpd", "swift"):
+        if WORD in ("", "real", *servers.KINDS):
             real_servers(base)
         if wanted("proxy"):
             with servers.start("apache", os.path.join(base, "behind")) as s:
@@ -244,6 +271,8 @@ def main():
                 through_proxy("apache", s, target, lambda p: s.url.replace(target, p))
             long_way(base)
             no_server()
+        if wanted("tls"):
+            tls(base)
         bad_servers()
     finally:
         shutil.rmtree(base)

@@ -1,8 +1,9 @@
 #!/usr/bin/python3
 """A WebDAV and S3 server in memory that misbehaves as its URL says: http://HOST:PORT/MODE/anything
 
-badserver.py
-    Prints its HOST:PORT on one line, serves until its standard input ends.
+badserver.py [PEM]
+    Prints its HOST:PORT on one line, serves until its standard input ends. With PEM, a file with certificate and key,
+    it speaks TLS.
 
 Every MODE has objects of its own. A GET of /MODE?counts gives "METHOD=N ..." of the requests so far, one of
 /MODE?objects the number of objects. Modes are the methods of class Modes; "good" does nothing wrong. S3 modes expect
@@ -12,6 +13,7 @@ import collections
 import http.server
 import re
 import socket
+import ssl
 import struct
 import sys
 import threading
@@ -491,6 +493,10 @@ class Server(http.server.ThreadingHTTPServer):
 
 def main():
     server = Server(("127.0.0.1", 0), Handler)
+    if len(sys.argv) > 1:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(sys.argv[1])
+        server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     print("127.0.0.1:%d" % server.server_address[1], flush=True)
     sys.stdin.buffer.read()

@@ -2,8 +2,11 @@
 """Servers for the tests, on loopback, with free ports, in a directory of the caller's; as root or as anybody.
 
 As a module:   with servers.start("apache", directory) as s: ... s.url, s.user, s.secret
-As a program:  servers.py KIND DIR [--user U] [--secret S]
-               prints one line "URL", serves until SIGTERM, SIGINT or the end of its standard input.
+As a program:  servers.py KIND DIR [--user U] [--secret S] [--stay]
+               prints one line, the store's URL; serves until SIGTERM, SIGINT or (without --stay) the end of its
+               standard input.
+
+Started by root, Apache works as www-data, which must be able to reach DIR.
 
 KIND: apache, apache-digest, lighttpd (WebDAV), swift (S3). Where a server's data lies: s.root.
 """
@@ -183,11 +186,14 @@ def main():
     parser.add_argument("dir")
     parser.add_argument("--user")
     parser.add_argument("--secret", default="sesame")
+    parser.add_argument("--stay", action="store_true", help="do not end with the standard input")
     args = parser.parse_args()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: sys.exit(0))
     with start(args.kind, args.dir, args.user, args.secret) as server:
         print(server.url, flush=True)
+        while args.stay:
+            signal.pause()
         sys.stdin.buffer.read()
 
 
