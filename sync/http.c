@@ -17,10 +17,12 @@
 #define SLOWEST_RATE      2048u /* bytes per second: an answer that drips is given up */
 #define RETRY_AFTER_MAX   3600u
 
-/* How we log in. Digest is not tried before a server asks for it; Basic is, where nobody can listen. */
+/* How we log in. Digest is not tried before a server asks for it; Basic is, where nobody can
+ * listen. */
 enum auth { AUTH_NONE, AUTH_BASIC, AUTH_DIGEST };
 
-/* One transfer. The easy handle is kept and not reset, since it remembers the server's Digest nonce. */
+/* One transfer. The easy handle is kept and not reset, since it remembers the server's Digest
+ * nonce. */
 struct slot {
     CURL *easy;
     struct http *http;
@@ -212,7 +214,8 @@ void http_free(struct http *http)
 
 static void add_header(struct slot *slot, size_t *n, const char *line)
 {
-    /* libcurl does not change the nodes it is given, so they need not be copies in ordinary memory */
+    /* libcurl does not change the nodes it is given, so they need not be copies in ordinary
+     * memory */
     slot->headers[*n] = (struct curl_slist){.data = (char *)line};
     if (*n)
         slot->headers[*n - 1].next = &slot->headers[*n];
@@ -261,7 +264,8 @@ static int launch(struct slot *slot)
     }
     SET(CURLOPT_CUSTOMREQUEST, r->method);
     SET(CURLOPT_HTTPAUTH, h->auth == AUTH_DIGEST ? (long)CURLAUTH_DIGEST : (long)CURLAUTH_NONE);
-    /* only here does libcurl keep a copy of the login in ordinary memory: it computes the digest itself */
+    /* only here does libcurl keep a copy of the login in ordinary memory: it computes the digest
+     * itself */
     SET(CURLOPT_USERNAME, h->auth == AUTH_DIGEST ? h->options.user : NULL);
     SET(CURLOPT_PASSWORD, h->auth == AUTH_DIGEST ? h->options.secret : NULL);
     SET(CURLOPT_FRESH_CONNECT, slot->fresh ? 1L : 0L);
@@ -314,7 +318,8 @@ static bool offers(struct slot *slot, const char *scheme)
     return false;
 }
 
-/* After a 401: another way to log in that the server offers, and that this transfer has not used. */
+/* After a 401: another way to log in that the server offers, and that this transfer has not
+ * used. */
 static bool find_auth(struct slot *slot)
 {
     struct http *h = slot->http;
@@ -370,8 +375,8 @@ static bool before_sending(CURLcode rc)
            rc == CURLE_PEER_FAILED_VERIFICATION;
 }
 
-/* Swift sometimes sends, on a kept connection, the end of an answer that had ended: what came then for this request is
- * not its answer. */
+/* Swift sometimes sends, on a kept connection, the end of an answer that had ended: what came then
+ * for this request is not its answer. */
 static bool met_stray_bytes(struct slot *slot, CURLcode rc)
 {
     long new_connections = 1;
@@ -380,7 +385,8 @@ static bool met_stray_bytes(struct slot *slot, CURLcode rc)
            !new_connections && !slot->fresh;
 }
 
-/* Ends the transfer. True: it is to be done once more, with another login or on another connection. */
+/* Ends the transfer. True: it is to be done once more, with another login or on another
+ * connection. */
 static bool finish(struct slot *slot, CURLcode rc)
 {
     struct http_request *r = slot->request;

@@ -1,10 +1,10 @@
 /*
  * http.h - HTTP requests for the stores, several at once over kept connections, by libcurl. [http]
  *
- * Redirects are not followed, only http and https are spoken, certificates are always verified. HTTP/1.1: one
- * connection per transfer, since over a lossy or long link eight TCP windows carry more than the one of HTTP/2.
- * Bodies are in memory. No retries here, except that libcurl sends a request again which met a kept connection that
- * the server had closed.
+ * Redirects are not followed, only http and https are spoken, certificates are always verified.
+ * HTTP/1.1: one connection per transfer, since over a lossy or long link eight TCP windows carry
+ * more than the one of HTTP/2. Bodies are in memory. No retries here, except that libcurl sends a
+ * request again which met a kept connection that the server had closed.
  *
  * A struct http has one user at a time; http_cancel may be called from any thread.
  */
@@ -41,13 +41,14 @@ struct http_request {
     const void *body;                      /* NULL: none */
     size_t body_len;
     uint64_t expected; /* bytes of the answer, about: bounds the time that it may take */
-    /* Gets the body of an answer with a 2xx status, piece by piece. 0, HTTP_STOP, or an error, which becomes ${err}.
-     * NULL: it is kept in ${text}. */
+    /* Gets the body of an answer with a 2xx status, piece by piece. 0, HTTP_STOP, or an error,
+     * which becomes ${err}. NULL: it is kept in ${text}. */
     int (*sink)(struct http_request *request, const void *p, size_t len);
     void *user;
 
-    /* The answer. ${err}: 0 when there was one, whatever its status; else ERR_NET, ERR_NETPERM (certificate, not
-     * HTTP), ERR_INTR, ERR_NOMEM or what the sink returned, with a line for people in ${why}. */
+    /* The answer. ${err}: 0 when there was one, whatever its status; else ERR_NET, ERR_NETPERM
+     * (certificate, not HTTP), ERR_INTR, ERR_NOMEM or what the sink returned, with a line for
+     * people in ${why}. */
     int err;
     bool reached; /* the server may have seen (a part of) the request */
     long status;
@@ -72,10 +73,11 @@ int http_new(struct http **http, const struct http_options *options);
 /* Nothing may be under way. */
 void http_free(struct http *http);
 
-/* Begins; at most HTTP_PARALLEL at once (ERR_MISUSE). ERR_NOMEM. On an error it will not come back from http_wait. */
+/* Begins; at most HTTP_PARALLEL at once (ERR_MISUSE). ERR_NOMEM. On an error it will not come back
+ * from http_wait. */
 int http_start(struct http *http, struct http_request *request);
-/* The next request that has ended, or NULL after ${timeout_ms} (also when nothing is under way). When cancelled,
- * gives back at once all that is under way, with ERR_INTR, and then NULL. */
+/* The next request that has ended, or NULL after ${timeout_ms} (also when nothing is under way).
+ * When cancelled, gives back at once all that is under way, with ERR_INTR, and then NULL. */
 struct http_request *http_wait(struct http *http, unsigned timeout_ms);
 /* Wakes http_wait to look at ${cancelled}. */
 void http_cancel(struct http *http);

@@ -132,7 +132,8 @@ static int fail_web_page(struct store_http *s)
         s->base.place.host);
 }
 
-/* A part must be the part that was asked for: from its first byte on, and to its end or the object's. */
+/* A part must be the part that was asked for: from its first byte on, and to its end or the
+ * object's. */
 static int check_part(struct store_http *s, const struct store_call *call)
 {
     uint64_t first, last, total;

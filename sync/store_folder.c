@@ -1,5 +1,6 @@
-/* A directory as a store: perhaps one that another program copies elsewhere, perhaps on a drive that comes and goes.
- * It is opened anew for each call, so that a drive can be unmounted between two of them. */
+/* A directory as a store: perhaps one that another program copies elsewhere, perhaps on a drive
+ * that comes and goes. It is opened anew for each call, so that a drive can be unmounted between
+ * two of them. */
 #include "sync/store_impl.h"
 
 #include "crypto/err.h"
@@ -67,22 +68,22 @@ static int open_root(struct store *store, int *fd)
     return fail_errno(store, errno, "opening it");
 }
 
-/* A directory entry is durable only once its directory is. Some file systems cannot sync one: nothing is gained by
- * refusing them. */
+/* A directory entry is durable only once its directory is. Some file systems cannot sync one:
+ * nothing is gained by refusing them. */
 static int sync_dir(int fd)
 {
     return fsync(fd) < 0 && errno != EINVAL && errno != ENOTSUP ? -1 : 0;
 }
 
-/* Goes from *fd (closed) down to its child ${part}. Links are not followed: whoever else writes to the folder could
- * lead us out of it. errno on failure, with *fd closed. */
+/* Goes from *fd (closed) down to its child ${part}. Links are not followed: whoever else writes to
+ * the folder could lead us out of it. errno on failure, with *fd closed. */
 static int step_down(int *fd, const char *part, bool make)
 {
     int parent = *fd, e = 0;
     *fd = openat(parent, part, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (*fd < 0 && errno == ENOENT && make) {
-        /* without the sync of the parent, a crash could take the new directory away with all that was
-         * synced inside it */
+        /* without the sync of the parent, a crash could take the new directory away with all that
+         * was synced inside it */
         if ((mkdirat(parent, part, 0777) < 0 && errno != EEXIST) || sync_dir(parent) < 0)
             e = errno;
         else
@@ -94,8 +95,8 @@ static int step_down(int *fd, const char *part, bool make)
     return e;
 }
 
-/* Opens the directory that holds ${name}; *leaf points at the last part in ${name}. ERR_NOENT when it is missing and
- * not to be made. */
+/* Opens the directory that holds ${name}; *leaf points at the last part in ${name}. ERR_NOENT when
+ * it is missing and not to be made. */
 static int open_parent(struct store *store, const char *name, bool make, int *fd, const char **leaf)
 {
     char part[STORE_NAME_MAX + 1];
@@ -154,8 +155,8 @@ static int put_one(struct store *store, const char *name, const void *p, size_t 
         err = fail_errno(store, errno, "making a file");
     else {
         err = write_all(store, fd, p, len);
-        /* before the rename: else a crash could leave the final name with fewer or other bytes, which readers
-         * would take for a damaged object */
+        /* before the rename: else a crash could leave the final name with fewer or other bytes,
+         * which readers would take for a damaged object */
         if (!err && fsync(fd) < 0)
             err = fail_errno(store, errno, "syncing a file");
         if (close(fd) < 0 && !err)
@@ -164,7 +165,8 @@ static int put_one(struct store *store, const char *name, const void *p, size_t 
             err = fail_errno(store, errno, "renaming a file");
         if (err)
             unlinkat(dir, temp, 0);
-        /* after the rename: else a crash could take back the name of an object that the caller counts as stored */
+        /* after the rename: else a crash could take back the name of an object that the caller
+         * counts as stored */
         else if (sync_dir(dir) < 0)
             err = fail_errno(store, errno, "syncing a directory");
     }

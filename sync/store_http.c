@@ -63,8 +63,8 @@ int store_http_header(struct store_call *call, const char *fmt, ...)
     return call->request.headers[i] ? 0 : ERR_NOMEM;
 }
 
-/* The calls of one run. Up to HTTP_PARALLEL of them are begun and not ended: under way, or waiting for their next
- * try. */
+/* The calls of one run. Up to HTTP_PARALLEL of them are begun and not ended: under way, or waiting
+ * for their next try. */
 struct run {
     struct store_http *s;
     struct store_call *begun[HTTP_PARALLEL];
@@ -319,8 +319,8 @@ int store_http_get_many(struct store *store, struct store_get_item *items, size_
     return err;
 }
 
-/* From a server whose answer to HEAD has no Content-Length (Apache, for an empty object): the answer to a GET of the
- * first byte says the size too. */
+/* From a server whose answer to HEAD has no Content-Length (Apache, for an empty object): the
+ * answer to a GET of the first byte says the size too. */
 static int size_by_get(struct store_http *s, const char *name, uint64_t *size)
 {
     struct bytes_out first;

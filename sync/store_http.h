@@ -1,14 +1,16 @@
 /*
- * store_http.h - what the stores that are servers share: many calls at once, retries, and the settling of puts whose
- * outcome is unknown. [store-http]
+ * store_http.h - what the stores that are servers share: many calls at once, retries, and the
+ * settling of puts whose outcome is unknown. [store-http]
  *
- * A call is one operation on one object. It goes through steps, each an HTTP request; a dialect (WebDAV, S3) builds
- * the requests and says what its servers' answers mean. A put that ended without a clear answer is settled by asking:
- * head, and if the size is right get and compare; only then is it sent again. Everything is bounded: STORE_HTTP_TRIES,
- * and within http.h the time of each request.
+ * A call is one operation on one object. It goes through steps, each an HTTP request; a dialect
+ * (WebDAV, S3) builds the requests and says what its servers' answers mean. A put that ended
+ * without a clear answer is settled by asking: head, and if the size is right get and compare; only
+ * then is it sent again. Everything is bounded: STORE_HTTP_TRIES, and within http.h the time of
+ * each request.
  *
- * An error that concerns the server and not one object (ERR_NET after all tries, ERR_LOGIN, ERR_STOREFULL) also ends
- * the calls of the same run that were not begun: a wrong password is not tried a hundred times.
+ * An error that concerns the server and not one object (ERR_NET after all tries, ERR_LOGIN,
+ * ERR_STOREFULL) also ends the calls of the same run that were not begun: a wrong password is not
+ * tried a hundred times.
  */
 #ifndef SYNC_STORE_HTTP_H
 #define SYNC_STORE_HTTP_H
@@ -71,13 +73,14 @@ struct store_http;
 struct store_dialect {
     /* Sets method, URL and headers of ${call->request} for ${call->step}. ERR_NOMEM. */
     int (*build)(struct store_http *s, struct store_call *call);
-    /* What an answer means where this dialect knows better than store_answer.c: 0, an error (with store_fail), or
-     * STORE_HTTP_UNDECIDED. ERR_NET: transient. */
+    /* What an answer means where this dialect knows better than store_answer.c: 0, an error (with
+     * store_fail), or STORE_HTTP_UNDECIDED. ERR_NET: transient. */
     int (*judge)(struct store_http *s, struct store_call *call);
     /* NULL, or: where a put begins. */
     enum store_step (*first_step)(struct store_http *s, const struct store_call *call);
-    /* NULL, or: called with the verdict ${err} after a put (STORE_STEP_MAIN) and each STORE_STEP_COLLECTION. Changes
-     * ${call->step} and returns STORE_HTTP_UNDECIDED to go on there; else returns the verdict. */
+    /* NULL, or: called with the verdict ${err} after a put (STORE_STEP_MAIN) and each
+     * STORE_STEP_COLLECTION. Changes ${call->step} and returns STORE_HTTP_UNDECIDED to go on there;
+     * else returns the verdict. */
     int (*collections)(struct store_http *s, struct store_call *call, int err);
     void (*close)(struct store_http *s); /* frees what the dialect added */
 };
@@ -119,7 +122,8 @@ void store_http_entry_put(struct bytes_out *out, const struct xml_list_entry *en
 /* False at the end. ${entry->name} points into ${in}. */
 bool store_http_entry_get(struct bytes_in *in, struct xml_list_entry *entry);
 
-/* store_answer.c: makes ${call} ready to receive, and judges what came. 0, ERR_NET (transient), or another error. */
+/* store_answer.c: makes ${call} ready to receive, and judges what came. 0, ERR_NET (transient), or
+ * another error. */
 int store_answer_begin(struct store_call *call);
 int store_answer_judge(struct store_http *s, struct store_call *call);
 

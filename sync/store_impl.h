@@ -1,8 +1,9 @@
 /*
  * store_impl.h - what a back end of the store fills in. [store]
  *
- * A back end embeds struct store as its first member. Its functions are called with valid names only (store.c
- * checks), by one thread at a time. ${cancelled} and the counters are atomic: other threads touch them.
+ * A back end embeds struct store as its first member. Its functions are called with valid names
+ * only (store.c checks), by one thread at a time. ${cancelled} and the counters are atomic: other
+ * threads touch them.
  */
 #ifndef SYNC_STORE_IMPL_H
 #define SYNC_STORE_IMPL_H
@@ -43,8 +44,8 @@ int store_fail(struct store *store, int err, const char *fmt, ...)
 /* Of the form that store.h promises; no part starts with a dot. */
 bool store_name_valid(const char *name);
 
-/* Back ends. They take over ${*place} on success, and only then. ERR_NOENT (folder), ERR_NOMEM, ERR_INVAL (S3: no
- * login). */
+/* Back ends. They take over ${*place} on success, and only then. ERR_NOENT (folder), ERR_NOMEM,
+ * ERR_INVAL (S3: no login). */
 int store_folder_open(struct store **store, struct store_place *place);
 int store_webdav_open(struct store **store, struct store_place *place,
                       const struct store_login *login, const struct store_options *options);

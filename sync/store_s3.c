@@ -51,7 +51,8 @@ static int put_target(const struct store_http *s, const struct store_call *call,
     return path->bad || query->bad ? ERR_NOMEM : 0;
 }
 
-/* Signs, and sets the URL and the headers that are signed (all but Host, which libcurl makes from the URL). */
+/* Signs, and sets the URL and the headers that are signed (all but Host, which libcurl makes from
+ * the URL). */
 static int sign(struct store_s3 *s3, struct store_call *call, const char *path, const char *query)
 {
     const struct store_place *place = &s3->http.base.place;
@@ -231,7 +232,8 @@ static int s3_list(struct store *store, const char *prefix,
             err = take_page(s3, &out, each, ctx);
         more = !err && xml_list_more(call.xml);
         const char *next = more ? xml_list_token(call.xml) : "";
-        /* a server that says "more" and does not say where, or says the same again, would keep us here for ever */
+        /* a server that says "more" and does not say where, or says the same again, would keep us
+         * here for ever */
         if (more && (!next[0] || (token && strcmp(token, next) == 0)))
             err = store_fail(store, ERR_FORMAT, "%s sent a listing that does not end",
                              s3->http.base.place.host);

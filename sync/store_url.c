@@ -19,8 +19,8 @@ static int refuse(char *why, const char *text)
     return ERR_INVAL;
 }
 
-/* Decodes %XX in ${len} bytes; other text, a lone % included, stays. NULL: out of memory, or a NUL or control
- * character came out (*bad). */
+/* Decodes %XX in ${len} bytes; other text, a lone % included, stays. NULL: out of memory, or a NUL
+ * or control character came out (*bad). */
 static char *decode(const char *p, size_t len, bool *bad)
 {
     char *out = malloc(len + 1);
@@ -76,7 +76,8 @@ static int parse_folder(struct store_place *place, const char *rest, char *why)
     return 0;
 }
 
-/* Only what cannot leave the machine: the name localhost (libcurl never asks DNS for it) and loopback numbers. */
+/* Only what cannot leave the machine: the name localhost (libcurl never asks DNS for it) and
+ * loopback numbers. */
 static bool is_loopback(const char *host)
 {
     unsigned a, b, c, d;

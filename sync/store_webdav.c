@@ -1,5 +1,5 @@
-/* A WebDAV collection as a store. Of WebDAV only PUT, GET, HEAD, DELETE, MKCOL and PROPFIND with Depth 1 are used:
- * locks, conditions, ETags and MOVE differ from server to server. */
+/* A WebDAV collection as a store. Of WebDAV only PUT, GET, HEAD, DELETE, MKCOL and PROPFIND with
+ * Depth 1 are used: locks, conditions, ETags and MOVE differ from server to server. */
 #include "sync/store_http.h"
 
 #include "crypto/err.h"
@@ -76,7 +76,8 @@ static unsigned count_slashes(const char *p, size_t len)
     return n;
 }
 
-/* Levels of collections down to the one that holds ${name}; each is the path up to that many '/'. */
+/* Levels of collections down to the one that holds ${name}; each is the path up to that many
+ * '/'. */
 static unsigned levels(const struct store_webdav *w, const char *name)
 {
     const char *path = w->http.base.place.path;
@@ -138,7 +139,8 @@ static int webdav_judge(struct store_http *s, struct store_call *call)
     bool page = strncmp(r->type, "text/html", 9) == 0;
     if (call->step != STORE_STEP_MAIN || r->status != 200)
         return STORE_HTTP_UNDECIDED;
-    /* to these a WebDAV server says 200 never, or without a page; what stands in between says it to everything */
+    /* to these a WebDAV server says 200 never, or without a page; what stands in between says it to
+     * everything */
     if (call->verb == STORE_LIST || (call->verb == STORE_DELETE && page))
         return store_fail(
             &s->base, ERR_NETPERM, "%s did not answer as a WebDAV server does%s",
@@ -184,7 +186,8 @@ static int after_put(struct store_webdav *w, struct store_call *call, int err)
     return STORE_HTTP_UNDECIDED;
 }
 
-/* Collections are made from the deepest up until one can be made or is there, and then down again. */
+/* Collections are made from the deepest up until one can be made or is there, and then down
+ * again. */
 static int webdav_collections(struct store_http *s, struct store_call *call, int err)
 {
     struct store_webdav *w = from_http(s);
@@ -192,8 +195,8 @@ static int webdav_collections(struct store_http *s, struct store_call *call, int
     unsigned deepest = levels(w, call->name);
     if (call->step == STORE_STEP_MAIN)
         return after_put(w, call, err);
-    /* 405: it is there. 403: Apache's answer when somebody, perhaps another call of ours, makes it at the same moment;
-     * if it is meant, the put will fail */
+    /* 405: it is there. 403: Apache's answer when somebody, perhaps another call of ours, makes it
+     * at the same moment; if it is meant, the put will fail */
     call->collection_refused = status == 403;
     if ((status >= 200 && status <= 299) || status == 405 || status == 403) {
         call->tries = 0; /* it goes forward */
@@ -239,7 +242,8 @@ static int add_dir(struct walk *walk, const char *name)
     return 0;
 }
 
-/* The decoded path of an href, which may be a path or a whole URL; '/' taken off its end. NULL: none. */
+/* The decoded path of an href, which may be a path or a whole URL; '/' taken off its end. NULL:
+ * none. */
 static char *href_path(const char *href)
 {
     const char *scheme = strstr(href, "://");
@@ -256,7 +260,8 @@ static char *href_path(const char *href)
     return copy;
 }
 
-/* One member of the collection ${dir}: to the caller, or to be listed in turn, or nothing of ours. */
+/* One member of the collection ${dir}: to the caller, or to be listed in turn, or nothing of
+ * ours. */
 static int take_member(struct walk *walk, const char *dir, const char *leaf,
                        const struct xml_list_entry *entry)
 {
@@ -275,8 +280,9 @@ static int take_member(struct walk *walk, const char *dir, const char *leaf,
     return walk->each(walk->ctx, name, size);
 }
 
-/* The members in one answer. A server names the collection itself too, by a path that may differ from the one that
- * we asked for (behind a proxy that rewrites it): the first entry, if ours is not among them. */
+/* The members in one answer. A server names the collection itself too, by a path that may differ
+ * from the one that we asked for (behind a proxy that rewrites it): the first entry, if ours is not
+ * among them. */
 static int take_members(struct walk *walk, const char *dir, const struct bytes_out *listed)
 {
     struct xml_list_entry entry;

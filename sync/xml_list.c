@@ -75,7 +75,8 @@ static void begin_entry(struct xml_list *l)
     l->has_name = false;
 }
 
-/* multistatus(1)/response(2)/href(3), /propstat(3)/status(4), /prop(4)/getcontentlength, resourcetype(5)/collection(6) */
+/* multistatus(1)/response(2)/href(3), /propstat(3)/status(4), /prop(4)/getcontentlength,
+ * resourcetype(5)/collection(6) */
 static enum field start_dav(struct xml_list *l, const xmlChar *name, const xmlChar *uri)
 {
     if (!uri || !is(uri, "DAV:"))
@@ -298,7 +299,8 @@ struct xml_list *xml_list_new(enum xml_list_kind kind,
         free(l);
         return NULL;
     }
-    /* without XML_PARSE_HUGE libxml2's own caps stand, without XML_PARSE_NOENT nothing is expanded */
+    /* without XML_PARSE_HUGE libxml2's own caps stand, without XML_PARSE_NOENT nothing is
+     * expanded */
     xmlCtxtUseOptions(l->parser, XML_PARSE_NONET | XML_PARSE_NOERROR | XML_PARSE_NOWARNING);
     return l;
 }

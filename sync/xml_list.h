@@ -1,10 +1,11 @@
 /*
- * xml_list.h - listings as WebDAV (multistatus, RFC 4918) and S3 (ListObjectsV2) send them, and S3's errors, read by
- * libxml2 piece by piece. [xml-list]
+ * xml_list.h - listings as WebDAV (multistatus, RFC 4918) and S3 (ListObjectsV2) send them, and
+ * S3's errors, read by libxml2 piece by piece. [xml-list]
  *
- * The bytes come from whoever runs the server or sits in between: a document with a DOCTYPE (so with entities) is
- * refused at once, nothing is loaded from anywhere, and depth, texts and the number of entries are capped. Memory
- * does not grow with the document. Not thread-safe; one owner each.
+ * The bytes come from whoever runs the server or sits in between: a document with a DOCTYPE (so
+ * with entities) is refused at once, nothing is loaded from anywhere, and depth, texts and the
+ * number of entries are capped. Memory does not grow with the document. Not thread-safe; one owner
+ * each.
  */
 #ifndef SYNC_XML_LIST_H
 #define SYNC_XML_LIST_H
@@ -20,8 +21,8 @@
 enum xml_list_kind { XML_LIST_DAV, XML_LIST_S3, XML_LIST_S3_ERROR };
 
 struct xml_list_entry {
-    const char *
-        name; /* WebDAV: href as sent, still encoded; S3: key as sent (encoded if that was asked for) */
+    /* WebDAV: href as sent, still encoded; S3: key as sent (encoded if that was asked for) */
+    const char *name;
     bool collection; /* WebDAV */
     bool has_size;
     uint64_t size;
@@ -35,7 +36,8 @@ struct xml_list *xml_list_new(enum xml_list_kind kind,
                               void *ctx);
 void xml_list_free(struct xml_list *list);
 
-/* The next bytes. ERR_FORMAT (not well-formed, not a listing, over a cap), ERR_NOMEM, or what ${each} returned; sticky. */
+/* The next bytes. ERR_FORMAT (not well-formed, not a listing, over a cap), ERR_NOMEM, or what
+ * ${each} returned; sticky. */
 int xml_list_feed(struct xml_list *list, const void *p, size_t len);
 /* After the last byte. ERR_FORMAT also when the document is not complete. */
 int xml_list_end(struct xml_list *list);

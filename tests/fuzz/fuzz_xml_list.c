@@ -1,6 +1,7 @@
 /*
- * Any bytes as each kind of listing: names are within their cap and end, an error is one of those promised and sticky,
- * and what is read does not depend on how the bytes were split. The first byte chooses kind and split.
+ * Any bytes as each kind of listing: names are within their cap and end, an error is one of those
+ * promised and sticky, and what is read does not depend on how the bytes were split. The first byte
+ * chooses kind and split.
  */
 #include "fuzz.h"
 

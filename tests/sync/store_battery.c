@@ -4,11 +4,13 @@
  *   store_battery URL                  the whole contract
  *   store_battery URL STEP...          single steps, each OP=RESULT
  *
- * OP: put (64 KiB), big (3 MiB), many (64 of 4 KiB at once), get, part, head, list, delete, try, parts (several parts
- * at once), cancel (a get that is cancelled from another thread). All work on fixed names, so that steps of several
- * runs fit together. RESULT: ok, net, netperm, login, full, format, noent, intr; for list also the number of objects.
+ * OP: put (64 KiB), big (3 MiB), many (64 of 4 KiB at once), get, part, head, list, delete, try,
+ * parts (several parts at once), cancel (a get that is cancelled from another thread). All work on
+ * fixed names, so that steps of several runs fit together. RESULT: ok, net, netperm, login, full,
+ * format, noent, intr; for list also the number of objects.
  *
- * The login comes from the environment: OBS_USER, OBS_SECRET. OBS_TIMEOUT: seconds; OBS_OBJECTS: how many small ones.
+ * The login comes from the environment: OBS_USER, OBS_SECRET. OBS_ALLOW_HTTP: http to any host;
+ * OBS_TIMEOUT: seconds; OBS_OBJECTS: how many small ones.
  */
 #include "tests/unit/check.h"
 
@@ -388,6 +390,7 @@ int main(int argc, char **argv)
     const char *timeout = getenv("OBS_TIMEOUT"), *user = getenv("OBS_USER"), *ca = getenv("OBS_CA");
     struct store_login login = {.user = user, .secret = getenv("OBS_SECRET")};
     struct store_options options = {.ca_file = ca,
+                                    .allow_http = getenv("OBS_ALLOW_HTTP") != NULL,
                                     .timeout_s = timeout ? (unsigned)atoi(timeout) : 20};
     struct store *s;
     char why[200];

@@ -112,6 +112,20 @@ def real_servers(base):
                           lambda p: s.url.replace(s.endpoint.split("//")[1], p))
 
 
+def in_the_clear(base):
+    """http to another machine (here: any name, by way of a proxy) only if it is asked for; and then no login is sent
+    before the server has said how it wants it."""
+    for kind in ("apache", "apache-digest"):
+        with servers.start(kind, os.path.join(base, "clear-" + kind)) as s:
+            login = dict(user=s.user, secret=s.secret, http_proxy="http://" + s.url.split("/")[2], no_proxy="")
+            url = "http://store.example.org/base"
+            run = subprocess.run([BATTERY, url, "put=ok"], text=True, capture_output=True)
+            check("http is refused", run.returncode == 2 and "in the clear" in run.stderr, run.stderr)
+            battery(kind + " in the clear", url, "put=ok", "get=ok", "many=ok", OBS_ALLOW_HTTP=1, **login)
+            battery(kind + " in the clear, wrong login", url, "put=login", "list=login", OBS_ALLOW_HTTP=1,
+                    **dict(login, secret="wrong"))
+
+
 def no_server():
     port = servers.free_port()
     battery("nobody listens", f"http://127.0.0.1:{port}/x", "put=net", "get=net", "list=net", "many=net")
@@ -271,6 +285,7 @@ def main():
                 through_proxy("apache", s, target, lambda p: s.url.replace(target, p))
             long_way(base)
             no_server()
+            in_the_clear(base)
         if wanted("tls"):
             tls(base)
         bad_servers()

@@ -1,5 +1,5 @@
-/* sigv4: the signatures of Amazon's published examples (their test suite's keys, and those of the S3 manual), and the
- * encoding and sorting that they rest on. */
+/* sigv4: the signatures of Amazon's published examples (their test suite's keys, and those of the
+ * S3 manual), and the encoding and sorting that they rest on. */
 #include "check.h"
 
 #include "crypto/secret.h"
@@ -179,7 +179,8 @@ static void encoding(void)
     CHECK(encodes("a/b+c", false, "a%2Fb%2Bc"));
     CHECK(encodes("\xc3\xa4\x7f*'()!&=?#%", false, "%C3%A4%7F%2A%27%28%29%21%26%3D%3F%23%25"));
 
-    /* sorted by the encoded name, then by the encoded value; "a" before "a-b"; upper case before lower */
+    /* sorted by the encoded name, then by the encoded value; "a" before "a-b"; upper case before
+     * lower */
     struct sigv4_field params[] = {{"a-b", "1"}, {"b", "2"},        {"a", "z"},
                                    {"B", "3"},   {"a", "\xc3\xa4"}, {"\xc3\xa4", ""}};
     struct bytes_out out;

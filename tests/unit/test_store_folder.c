@@ -1,5 +1,5 @@
-/* store_folder: the contract of a store on a directory; foreign things in it are neither followed nor shown; nothing
- * half-made is left; failures of the disk become the right errors. */
+/* store_folder: the contract of a store on a directory; foreign things in it are neither followed
+ * nor shown; nothing half-made is left; failures of the disk become the right errors. */
 #include "check.h"
 
 #include "crypto/err.h"

@@ -1,4 +1,5 @@
-/* store_url: what each form of URL means, and that a login never travels in the clear or in a URL. */
+/* store_url: what each form of URL means, and that a login never travels in the clear or in a
+ * URL. */
 #include "check.h"
 
 #include "crypto/err.h"
