@@ -1,0 +1,254 @@
+/* obscurafs store add | list | remove: where a vault pushes its ciphertext. */
+#include "cli/cmd.h"
+#include "cli/common.h"
+#include "cli/control.h"
+#include "crypto/err.h"
+#include "crypto/secret.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct store_args {
+    struct pass_source source;
+    const char *login_file, *ca_file;
+    bool allow_http, json;
+};
+
+static cJSON *add_request(const struct stores_item *item)
+{
+    cJSON *r = cJSON_CreateObject();
+    cJSON_AddStringToObject(r, "do", "store-add");
+    cJSON_AddStringToObject(r, "url", item->url);
+    if (item->user)
+        cJSON_AddStringToObject(r, "user", item->user);
+    if (item->secret)
+        cJSON_AddStringToObject(r, "secret", item->secret);
+    if (item->token)
+        cJSON_AddStringToObject(r, "token", item->token);
+    if (item->ca_file[0])
+        cJSON_AddStringToObject(r, "ca_file", item->ca_file);
+    cJSON_AddBoolToObject(r, "allow_http", item->allow_http);
+    return r;
+}
+
+/* Asks the process that has it mounted, or does it here. */
+static int add_item(const char *vault_path, const char *sock, const struct store_args *a, const struct stores_item *item)
+{
+    char why[200] = "";
+    int err;
+    if (sock) {
+        cJSON *request = add_request(item);
+        cJSON *last = control_call(sock, request, NULL, NULL, false);
+        err = last ? control_code(last) : ERR_IO;
+        if (last && control_why(last))
+            snprintf(why, sizeof(why), "%s", control_why(last));
+        cJSON_Delete(last);
+        cJSON_Delete(request);
+    } else {
+        struct vault *vault;
+        int rc = common_open(vault_path, &a->source, VAULT_READ_WRITE, &vault);
+        if (rc != 0)
+            return rc;
+        err = common_add_store(vault, item, why);
+        int closed = vault_close(vault);
+        err = err ? err : closed;
+    }
+    if (err == ERR_INVAL || err == ERR_NOENT || err == ERR_EXIST) {
+        cmd_error("%s: %s", item->url, why[0] ? why : err_text(err));
+        return EXIT_USAGE;
+    }
+    return err ? cmd_fail(err, item->url, why) : EXIT_OK;
+}
+
+static int add(const char *vault_path, const char *url, const struct store_args *a)
+{
+    struct stores_item *item = secret_alloc(sizeof(*item));
+    char file_url[4096 + 8], real[4096];
+    struct store *probe = NULL;
+    char why[200] = "";
+    if (!item)
+        return EXIT_OTHER;
+    /* a relative folder means one from here, not from where the background process is */
+    if (strncmp(url, "file://", 7) == 0 && common_realpath(url + 7, real)) {
+        snprintf(file_url, sizeof(file_url), "file://%s", real);
+        url = file_url;
+    }
+    int rc = EXIT_USAGE;
+    if (strlen(url) > STORE_URL_MAX) {
+        cmd_error("the URL is too long");
+    } else if (a->ca_file && (!common_realpath(a->ca_file, real) || strlen(real) >= sizeof(item->ca_file))) {
+        cmd_error("%s: no such file", a->ca_file);
+    } else {
+        strcpy(item->url, url);
+        if (a->ca_file)
+            strcpy(item->ca_file, real);
+        item->allow_http = a->allow_http;
+        /* the URL is understood before anybody is asked for a login */
+        struct store_login none = {"x", "x", NULL};
+        struct store_options options = {.allow_http = a->allow_http};
+        int err = store_open(&probe, url, &none, &options, why);
+        store_close(probe);
+        if (err)
+            cmd_error("%s: %s", url, why[0] ? why : err_text(err));
+        else
+            rc = common_login(url, a->login_file, item);
+        if (rc == 0) {
+            char *sock = control_find(vault_path, NULL);
+            rc = add_item(vault_path, sock, a, item);
+            free(sock);
+        }
+    }
+    secret_free(item->user);
+    secret_free(item->secret);
+    secret_free(item->token);
+    secret_free(item);
+    return rc;
+}
+
+static int remove_store(const char *vault_path, const char *url, const struct store_args *a)
+{
+    char *sock = control_find(vault_path, NULL);
+    int err;
+    if (sock) {
+        cJSON *request = cJSON_CreateObject();
+        cJSON_AddStringToObject(request, "do", "store-remove");
+        cJSON_AddStringToObject(request, "url", url);
+        cJSON *last = control_call(sock, request, NULL, NULL, false);
+        err = last ? control_code(last) : ERR_IO;
+        cJSON_Delete(last);
+        cJSON_Delete(request);
+    } else {
+        struct vault *vault;
+        int rc = common_open(vault_path, &a->source, VAULT_READ_WRITE, &vault);
+        if (rc != 0)
+            return rc;
+        err = stores_remove(vault, url);
+        int closed = vault_close(vault);
+        err = err ? err : closed;
+    }
+    free(sock);
+    if (err == ERR_NOENT) {
+        cmd_error("%s: is no store of this vault; see obscurafs store list", url);
+        return EXIT_USAGE;
+    }
+    return err ? cmd_fail(err, url, NULL) : EXIT_OK;
+}
+
+static void print_one(bool json, cJSON *array, double id, const char *url)
+{
+    if (!json) {
+        printf("%.0f\t%s\n", id, url);
+        return;
+    }
+    cJSON *one = cJSON_CreateObject();
+    cJSON_AddNumberToObject(one, "id", id);
+    cJSON_AddStringToObject(one, "url", url);
+    cJSON_AddItemToArray(array, one);
+}
+
+static int list_mounted(const char *sock, bool json, cJSON *array)
+{
+    cJSON *request = cJSON_CreateObject(), *one;
+    cJSON_AddStringToObject(request, "do", "store-list");
+    cJSON *last = control_call(sock, request, NULL, NULL, false);
+    int err = last ? control_code(last) : ERR_IO;
+    cJSON_ArrayForEach(one, cJSON_GetObjectItemCaseSensitive(last, "stores"))
+    {
+        const cJSON *id = cJSON_GetObjectItemCaseSensitive(one, "id");
+        const char *url = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(one, "url"));
+        if (cJSON_IsNumber(id) && url)
+            print_one(json, array, id->valuedouble, url);
+    }
+    cJSON_Delete(last);
+    cJSON_Delete(request);
+    return err;
+}
+
+static int list(const char *vault_path, const struct store_args *a)
+{
+    cJSON *array = cJSON_CreateArray();
+    char *sock = control_find(vault_path, NULL);
+    int err, rc = 0;
+    if (sock) {
+        err = list_mounted(sock, a->json, array);
+    } else {
+        struct vault *vault;
+        struct stores_item *items = NULL;
+        size_t n = 0;
+        rc = common_open(vault_path, &a->source, VAULT_READ_ONLY, &vault);
+        if (rc != 0) {
+            cJSON_Delete(array);
+            return rc;
+        }
+        err = stores_load(vault, &items, &n);
+        for (size_t i = 0; !err && i < n; i++)
+            print_one(a->json, array, items[i].id, items[i].url);
+        stores_free(items, n);
+        vault_close(vault);
+    }
+    if (!err && a->json) {
+        char *text = cJSON_Print(array);
+        puts(text ? text : "[]");
+        cJSON_free(text);
+    }
+    cJSON_Delete(array);
+    free(sock);
+    return err ? cmd_fail(err, vault_path, NULL) : EXIT_OK;
+}
+
+static int run(int argc, char **argv)
+{
+    static const struct option longs[] = {PASS_OPTIONS,
+                                          {"login-file", required_argument, NULL, 'L'},
+                                          {"ca-file", required_argument, NULL, 'A'},
+                                          {"allow-http", no_argument, NULL, 'H'},
+                                          {"json", no_argument, NULL, 'j'},
+                                          {"help", no_argument, NULL, 'h'},
+                                          {"version", no_argument, NULL, 'V'},
+                                          {0}};
+    struct store_args a = {0};
+    int c;
+    while ((c = cmd_getopt(&cmd_store, argc, argv, "h", longs)) != -1) {
+        switch (c) {
+        case 'P':
+            a.source.passfile = optarg;
+            break;
+        case 'E':
+            a.source.extpass = optarg;
+            break;
+        case 'L':
+            a.login_file = optarg;
+            break;
+        case 'A':
+            a.ca_file = optarg;
+            break;
+        case 'H':
+            a.allow_http = true;
+            break;
+        case 'j':
+            a.json = true;
+            break;
+        }
+    }
+    cmd_operands(&cmd_store, argc, 2, 3);
+    control_init();
+    const char *what = argv[optind], *vault = argv[optind + 1], *url = argv[optind + 2];
+    bool with_url = argc - optind == 3;
+    if (strcmp(what, "add") == 0 && with_url)
+        return add(vault, url, &a);
+    if (strcmp(what, "remove") == 0 && with_url)
+        return remove_store(vault, url, &a);
+    if (strcmp(what, "list") == 0 && !with_url)
+        return list(vault, &a);
+    cmd_error("usage: obscurafs store %s", cmd_store.usage);
+    return EXIT_USAGE;
+}
+
+const struct cmd cmd_store = {"store", run, "add VAULT URL | list VAULT | remove VAULT URL",
+                              "Say where VAULT pushes its ciphertext: file:///dir, https://host/dir (WebDAV), "
+                              "s3://bucket/prefix?endpoint=URL&region=NAME",
+                              PASS_HELP "      --login-file FILE  login and secret for the store, on two lines\n"
+                                        "      --ca-file FILE     certificates to trust instead of the system's\n"
+                                        "      --allow-http       send a login unencrypted (never over the internet)\n"
+                                        "      --json             list: as JSON\n"};

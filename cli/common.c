@@ -1,0 +1,214 @@
+#include "cli/common.h"
+
+#include "cli/cmd.h"
+#include "cli/control.h"
+#include "crypto/err.h"
+#include "crypto/secret.h"
+#include "sync/join.h"
+
+#include <fcntl.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static int say_in_use(const char *path)
+{
+    cJSON *status = NULL;
+    char *sock = control_find(path, &status);
+    const char *at = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(status, "mountpoint"));
+    if (at)
+        cmd_error("%s: is mounted at %s; use that, or unmount it first: obscurafs umount %s", path, at, at);
+    else
+        cmd_error("%s: is in use by another obscurafs process", path);
+    cJSON_Delete(status);
+    free(sock);
+    return EXIT_IN_USE;
+}
+
+int common_open(const char *path, const struct pass_source *source, enum vault_mode mode, struct vault **vault)
+{
+    struct pass pass = {0};
+    uint8_t id[32];
+    uint32_t tag;
+    char why[200] = "";
+
+    *vault = NULL;
+    int err = vault_peek(path, id, &tag);
+    if (err)
+        return cmd_fail(err, path,
+                        err == ERR_NOTVAULT ? "no vault there; make one with: obscurafs init VAULT" : NULL);
+    if (vault_in_use(path))
+        return say_in_use(path);
+    int rc = pass_get(source, "Passphrase", false, &pass);
+    if (rc != 0)
+        return rc;
+    err = vault_open(vault, path, pass.text, pass.len, mode, why);
+    pass_release(&pass);
+    if (err == ERR_LOCKED)
+        return say_in_use(path);
+    if (err)
+        return cmd_fail(err, path, why);
+    return 0;
+}
+
+const char *common_state_name(enum engine_state state)
+{
+    switch (state) {
+    case ENGINE_IDLE:
+        return "idle";
+    case ENGINE_PENDING:
+        return "pending";
+    case ENGINE_BUSY:
+        return "busy";
+    case ENGINE_OFFLINE:
+        return "offline";
+    case ENGINE_PAUSED:
+        return "paused";
+    case ENGINE_BEHIND:
+        return "behind";
+    case ENGINE_ALARM:
+        return "alarm";
+    }
+    return "unknown";
+}
+
+void common_status_json(cJSON *json, const struct engine_status *s)
+{
+    cJSON_AddStringToObject(json, "state", s->store_count ? common_state_name(s->state) : "no-store");
+    cJSON_AddNumberToObject(json, "stores", (double)s->store_count);
+    cJSON_AddStringToObject(json, "store", s->store_url);
+    cJSON_AddNumberToObject(json, "pending_bytes", (double)s->pending_bytes);
+    cJSON_AddNumberToObject(json, "pending_changes", (double)s->pending_changes);
+    cJSON_AddNumberToObject(json, "done_bytes", (double)s->done_bytes);
+    cJSON_AddNumberToObject(json, "total_bytes", (double)s->total_bytes);
+    cJSON_AddNumberToObject(json, "sent_bytes", (double)s->sent);
+    cJSON_AddNumberToObject(json, "received_bytes", (double)s->received);
+    cJSON_AddNumberToObject(json, "last_sync", (double)s->last_sync);
+    cJSON_AddNumberToObject(json, "last_error_code", s->last_error);
+    cJSON_AddStringToObject(json, "last_error", s->last_error_text);
+}
+
+static char *secret_copy(const char *text)
+{
+    if (!text)
+        return NULL;
+    size_t len = strlen(text) + 1;
+    char *copy = secret_alloc(len);
+    if (copy)
+        memcpy(copy, text, len);
+    return copy;
+}
+
+static int from_env(struct stores_item *item, const char *user, const char *secret, const char *token)
+{
+    item->user = secret_copy(getenv(user));
+    item->secret = secret_copy(getenv(secret));
+    item->token = token ? secret_copy(getenv(token)) : NULL;
+    return item->user && item->secret;
+}
+
+static int from_terminal(bool s3, struct stores_item *item)
+{
+    struct pass secret = {0};
+    char user[256];
+    int rc = pass_ask_line(s3 ? "Access key id" : "Login at the store (empty: none)", user, sizeof(user));
+    if (rc == 0 && user[0]) {
+        rc = pass_get(NULL, s3 ? "Secret access key" : "Password at the store", false, &secret);
+        if (rc == 0) {
+            item->user = secret_copy(user);
+            item->secret = secret.text;
+        }
+    }
+    return rc;
+}
+
+int common_login(const char *url, const char *login_file, struct stores_item *item)
+{
+    bool s3 = strncmp(url, "s3:", 3) == 0;
+    if (strncmp(url, "file:", 5) == 0)
+        return 0;
+    if (login_file) {
+        struct pass user = {0}, secret = {0};
+        int rc = pass_login_file(login_file, &user, &secret);
+        item->user = user.text;
+        item->secret = secret.text;
+        return rc;
+    }
+    if (s3 && from_env(item, "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"))
+        return 0;
+    if (!s3 && from_env(item, "OBSCURAFS_STORE_USER", "OBSCURAFS_STORE_PASSWORD", NULL))
+        return 0;
+    if (pass_can_ask())
+        return from_terminal(s3, item);
+    if (s3) {
+        cmd_error("%s: no login; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give --login-file FILE", url);
+        return EXIT_STORE_LOGIN;
+    }
+    return 0; /* a server without a login; one that wants a login will say so */
+}
+
+int common_add_store(struct vault *vault, const struct stores_item *item, char *why)
+{
+    struct store *store = NULL;
+    uint32_t id;
+    int err = stores_open(item, &store, why);
+    if (!err)
+        err = store_try(store, why);
+    if (!err)
+        err = join_prepare_store(vault, store, why);
+    if (!err) {
+        err = stores_add(vault, item, &id);
+        if (err == ERR_EXIST)
+            strcpy(why, "is one of this vault's stores already");
+    }
+    store_close(store);
+    return err;
+}
+
+void common_flush_mount(const char *mountpoint)
+{
+    int fd = open(mountpoint, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return;
+    syncfs(fd);
+    close(fd);
+}
+
+void common_device_name(char *out)
+{
+    memset(out, 0, KEYRING_NAME_MAX + 1);
+    if (gethostname(out, KEYRING_NAME_MAX) != 0 || !*out)
+        strcpy(out, "device");
+    for (char *p = out; *p; p++)
+        if ((unsigned char)*p < ' ' || *p == '/')
+            *p = '-';
+}
+
+bool common_realpath(const char *path, char out[4096])
+{
+    if (realpath(path, out))
+        return true;
+    char dir[PATH_MAX], real[PATH_MAX];
+    size_t len = strlen(path);
+    while (len > 1 && path[len - 1] == '/')
+        len--;
+    if (len == 0 || len >= sizeof(dir))
+        return false;
+    memcpy(dir, path, len);
+    dir[len] = '\0';
+    char *slash = strrchr(dir, '/');
+    const char *base = slash ? slash + 1 : dir;
+    if (slash)
+        *slash = '\0';
+    if (!realpath(slash ? (slash == dir ? "/" : dir) : ".", real))
+        return false;
+    size_t real_len = strlen(real), base_len = strlen(base);
+    if (real_len + 1 + base_len >= 4096)
+        return false;
+    memcpy(out, real, real_len);
+    if (real_len > 1)
+        out[real_len++] = '/';
+    memcpy(out + real_len, base, base_len + 1);
+    return true;
+}

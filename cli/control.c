@@ -1,0 +1,112 @@
+#include "cli/control.h"
+
+#include "crypto/bytes.h"
+#include "crypto/err.h"
+#include "crypto/kdf.h"
+
+#include <errno.h>
+#include <malloc.h>
+#include <sodium.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define DEPTH_MAX 8
+
+static void wiping_free(void *p)
+{
+    if (p)
+        sodium_memzero(p, malloc_usable_size(p));
+    free(p);
+}
+
+void control_init(void)
+{
+    cJSON_Hooks hooks = {.malloc_fn = malloc, .free_fn = wiping_free};
+    cJSON_InitHooks(&hooks);
+}
+
+static int control_dir(char *dir, size_t size)
+{
+    const char *run = getenv("XDG_RUNTIME_DIR");
+    struct stat st;
+    if (run && *run == '/' && stat(run, &st) == 0 && st.st_uid == geteuid() && (st.st_mode & 077) == 0)
+        snprintf(dir, size, "%s/obscurafs", run);
+    else
+        snprintf(dir, size, "/tmp/obscurafs-%u", (unsigned)geteuid());
+    if (mkdir(dir, 0700) != 0 && errno != EEXIST)
+        return err_from_errno(errno);
+    /* somebody else may have made it first in /tmp, to listen in our place */
+    if (lstat(dir, &st) != 0 || !S_ISDIR(st.st_mode) || st.st_uid != geteuid() || (st.st_mode & 077) != 0)
+        return ERR_DENIED;
+    return 0;
+}
+
+int control_path(const uint8_t vault_id[32], uint32_t device_tag, char *path, size_t size)
+{
+    char dir[80], hex[17];
+    uint8_t hash[KDF_HASH_LEN];
+    struct kdf_hasher h;
+    uint8_t tag[4];
+
+    int err = control_dir(dir, sizeof(dir));
+    if (err)
+        return err;
+    bytes_le32(tag, device_tag);
+    kdf_hash_init(&h, "obs-control");
+    kdf_hash_update(&h, vault_id, 32);
+    kdf_hash_update(&h, tag, sizeof(tag));
+    kdf_hash_final(&h, hash);
+    sodium_bin2hex(hex, sizeof(hex), hash, 8);
+    int n = snprintf(path, size, "%s/%s.sock", dir, hex);
+    return n < 0 || (size_t)n >= size ? ERR_NAMETOOLONG : 0;
+}
+
+/* cJSON parses recursively up to a limit of its own (1000); ours refuses what no peer of ours sends. */
+static bool shallow(const char *line, size_t len)
+{
+    int depth = 0;
+    bool quoted = false;
+    for (size_t i = 0; i < len; i++) {
+        char c = line[i];
+        if (quoted) {
+            if (c == '\\')
+                i++;
+            else if (c == '"')
+                quoted = false;
+        } else if (c == '"') {
+            quoted = true;
+        } else if (c == '{' || c == '[') {
+            if (++depth > DEPTH_MAX)
+                return false;
+        } else if (c == '}' || c == ']') {
+            depth--;
+        }
+    }
+    return true;
+}
+
+cJSON *control_parse(const char *line, size_t len)
+{
+    if (len > CONTROL_LINE_MAX || memchr(line, '\0', len) || !shallow(line, len))
+        return NULL;
+    cJSON *json = cJSON_ParseWithLength(line, len);
+    if (json && !cJSON_IsObject(json)) {
+        cJSON_Delete(json);
+        json = NULL;
+    }
+    return json;
+}
+
+int control_code(const cJSON *last)
+{
+    const cJSON *code = cJSON_GetObjectItemCaseSensitive(last, "code");
+    return cJSON_IsNumber(code) ? code->valueint : ERR_FORMAT;
+}
+
+const char *control_why(const cJSON *last)
+{
+    return cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(last, "why"));
+}
