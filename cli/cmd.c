@@ -19,11 +19,14 @@ void cmd_error(const char *fmt, ...)
 static void help(const struct cmd *cmd)
 {
     printf("usage: obscurafs %s %s\n%s.\n", cmd->name, cmd->usage, cmd->summary);
-    printf("\noptions:\n%s  -h, --help             this text\n      --version          the version\n", cmd->options);
+    printf(
+        "\noptions:\n%s  -h, --help             this text\n      --version          the version\n",
+        cmd->options);
     printf("\nSee obscurafs(1).\n");
 }
 
-int cmd_getopt(const struct cmd *cmd, int argc, char **argv, const char *shorts, const struct option *longs)
+int cmd_getopt(const struct cmd *cmd, int argc, char **argv, const char *shorts,
+               const struct option *longs)
 {
     opterr = 0;
     int c = getopt_long(argc, argv, shorts, longs, NULL);
@@ -36,8 +39,8 @@ int cmd_getopt(const struct cmd *cmd, int argc, char **argv, const char *shorts,
         exit(EXIT_OK);
     case '?':
     case ':':
-        cmd_error("%s: option not understood or without its value: %s; see obscurafs %s --help", cmd->name,
-                  argv[optind - 1], cmd->name);
+        cmd_error("%s: option not understood or without its value: %s; see obscurafs %s --help",
+                  cmd->name, argv[optind - 1], cmd->name);
         exit(EXIT_USAGE);
     default:
         return c;

@@ -41,14 +41,15 @@ struct cmd {
     const char *options; /* the option lines of --help, or "" */
 };
 
-extern const struct cmd cmd_init, cmd_mount, cmd_umount, cmd_lock, cmd_store, cmd_sync, cmd_status, cmd_clone,
-    cmd_passwd, cmd_info, cmd_check;
+extern const struct cmd cmd_init, cmd_mount, cmd_umount, cmd_lock, cmd_store, cmd_sync, cmd_status,
+    cmd_clone, cmd_passwd, cmd_info, cmd_check;
 
 /*
  * getopt_long with --help, --version and "unknown option" done: returns the option's value or -1 at the end; on the first
  * two it prints and exits 0, on the last it prints one line and exits EXIT_USAGE.
  */
-int cmd_getopt(const struct cmd *cmd, int argc, char **argv, const char *shorts, const struct option *longs);
+int cmd_getopt(const struct cmd *cmd, int argc, char **argv, const char *shorts,
+               const struct option *longs);
 
 /* Checks the number of operands; prints one line and exits EXIT_USAGE when it is wrong. */
 void cmd_operands(const struct cmd *cmd, int argc, int min, int max);

@@ -41,7 +41,8 @@ static void problem(void *ctx, const char *path, const char *what)
 static void show_line(void *ctx, const cJSON *line)
 {
     const cJSON *p = cJSON_GetObjectItemCaseSensitive(line, "problem");
-    const cJSON *done = cJSON_GetObjectItemCaseSensitive(line, "done"), *total = cJSON_GetObjectItemCaseSensitive(line, "total");
+    const cJSON *done = cJSON_GetObjectItemCaseSensitive(line, "done"),
+                *total = cJSON_GetObjectItemCaseSensitive(line, "total");
     if (p) {
         const char *path = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(p, "path"));
         const char *what = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(p, "what"));
@@ -79,7 +80,8 @@ static int report(int err, const char *what, const char *why, const struct count
 
 static int check_mounted(const char *what, const char *sock, const cJSON *status, bool store)
 {
-    const char *mountpoint = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(status, "mountpoint"));
+    const char *mountpoint =
+        cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(status, "mountpoint"));
     if (mountpoint)
         common_flush_mount(mountpoint);
     cJSON *request = cJSON_CreateObject();
@@ -128,8 +130,8 @@ static int check_here(const char *path, const struct pass_source *source, bool s
         engine_free(engine);
     }
     vault_close(vault);
-    struct counts n = {(double)local.files, (double)local.bytes, (double)remote.packs, (double)remote.batches,
-                       (double)(local.problems + remote.problems)};
+    struct counts n = {(double)local.files, (double)local.bytes, (double)remote.packs,
+                       (double)remote.batches, (double)(local.problems + remote.problems)};
     return report(err, path, why, &n);
 }
 
@@ -169,13 +171,15 @@ static int run(int argc, char **argv)
     progress_init(&bar, quiet);
     cJSON *status;
     char *sock = control_find(argv[optind], &status);
-    int rc = sock ? check_mounted(argv[optind], sock, status, store) : check_here(argv[optind], &source, store);
+    int rc = sock ? check_mounted(argv[optind], sock, status, store)
+                  : check_here(argv[optind], &source, store);
     cJSON_Delete(status);
     free(sock);
     return rc;
 }
 
-const struct cmd cmd_check = {"check", run, "[OPTIONS] VAULT|MOUNTPOINT", "Verify every sealed byte and every reference",
-                              PASS_HELP "      --store            also everything on the stores (reads all of it)\n"
-                                        "      --json             one JSON object a line\n"
-                                        "  -q, --quiet            no progress\n"};
+const struct cmd cmd_check = {
+    "check", run, "[OPTIONS] VAULT|MOUNTPOINT", "Verify every sealed byte and every reference",
+    PASS_HELP "      --store            also everything on the stores (reads all of it)\n"
+              "      --json             one JSON object a line\n"
+              "  -q, --quiet            no progress\n"};

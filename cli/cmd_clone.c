@@ -43,13 +43,14 @@ static int get_code(const struct clone_options *o, uint8_t code[CODE_LEN])
     return rc;
 }
 
-static int join(const char *path, const struct stores_item *item, const struct clone_options *o, const uint8_t *code,
-                const struct pass *pass)
+static int join(const char *path, const struct stores_item *item, const struct clone_options *o,
+                const uint8_t *code, const struct pass *pass)
 {
     struct store *store = NULL;
     char why[200] = "", device[KEYRING_NAME_MAX + 1];
     struct store_login login = {item->user, item->secret, item->token};
-    struct store_options options = {.ca_file = item->ca_file[0] ? item->ca_file : NULL, .allow_http = item->allow_http};
+    struct store_options options = {.ca_file = item->ca_file[0] ? item->ca_file : NULL,
+                                    .allow_http = item->allow_http};
 
     common_device_name(device);
     int err = store_open(&store, item->url, &login, &options, why);
@@ -57,16 +58,19 @@ static int join(const char *path, const struct stores_item *item, const struct c
         cmd_error("%s: %s", item->url, why[0] ? why : err_text(err));
         return EXIT_USAGE;
     }
-    err = join_clone(path, store, item->url, &login, &options, code, pass->text, pass->len, NULL, device, show, NULL, why);
+    err = join_clone(path, store, item->url, &login, &options, code, pass->text, pass->len, NULL,
+                     device, show, NULL, why);
     store_close(store);
     progress_end(&bar);
     if (err == ERR_WRONGKEY) {
-        cmd_error("%s: %s", item->url, why[0] ? why : "this vault code does not open the vault on this store");
+        cmd_error("%s: %s", item->url,
+                  why[0] ? why : "this vault code does not open the vault on this store");
         return EXIT_WRONG_CODE;
     }
     if (err)
         return cmd_fail(err, err == ERR_EXIST ? path : item->url,
-                        err == ERR_EXIST ? "is not empty; a vault needs a directory of its own" : why);
+                        err == ERR_EXIST ? "is not empty; a vault needs a directory of its own"
+                                         : why);
     if (!o->quiet)
         printf("Made the vault %s. Next: obscurafs mount '%s' MOUNTPOINT\n", path, path);
     return EXIT_OK;
@@ -164,7 +168,8 @@ static int run(int argc, char **argv)
 }
 
 const struct cmd cmd_clone = {
-    "clone", run, "[OPTIONS] URL VAULT", "Make this machine a new device of the vault on the store URL, with the vault code",
+    "clone", run, "[OPTIONS] URL VAULT",
+    "Make this machine a new device of the vault on the store URL, with the vault code",
     PASS_HELP "      --code-file FILE   the vault code is the first line of FILE\n"
               "      --login-file FILE  login and secret for the store, on two lines\n"
               "      --ca-file FILE     certificates to trust instead of the system's\n"

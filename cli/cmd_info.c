@@ -29,10 +29,13 @@ static void read_slots(const char *path, struct slots *slots)
     struct dirent *e;
     while (d && (e = readdir(d)) && slots->count < 16) {
         uint8_t slot[SLOT_LEN];
-        int fd = e->d_name[0] == '.' ? -1 : openat(dirfd(d), e->d_name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+        int fd = e->d_name[0] == '.'
+                     ? -1
+                     : openat(dirfd(d), e->d_name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
         if (fd < 0)
             continue;
-        if (read(fd, slot, sizeof(slot)) == (ssize_t)sizeof(slot) && slot_describe(slot, &slots->cost[slots->count]) == 0)
+        if (read(fd, slot, sizeof(slot)) == (ssize_t)sizeof(slot) &&
+            slot_describe(slot, &slots->cost[slots->count]) == 0)
             slots->count++;
         close(fd);
     }
@@ -62,7 +65,8 @@ static uint64_t dir_bytes(int at, const char *name)
     return sum;
 }
 
-static void print_json(const char *path, const char *id, uint32_t tag, const struct slots *slots, uint64_t bytes)
+static void print_json(const char *path, const char *id, uint32_t tag, const struct slots *slots,
+                       uint64_t bytes)
 {
     cJSON *json = cJSON_CreateObject();
     cJSON_AddStringToObject(json, "vault", path);
@@ -112,16 +116,20 @@ static int run(int argc, char **argv)
         print_json(path, hex, tag, &slots, bytes);
         return EXIT_OK;
     }
-    printf("vault       %s\nid          %s\ndevice      %06x\nformat      1 (suite 1: XChaCha20-Poly1305, BLAKE2b, Ed25519, X25519, "
-           "Argon2id)\non disk     %s\n",
-           path, hex, tag, progress_bytes(bytes, size));
+    printf(
+        "vault       %s\nid          %s\ndevice      %06x\nformat      1 (suite 1: XChaCha20-Poly1305, BLAKE2b, Ed25519, X25519, "
+        "Argon2id)\non disk     %s\n",
+        path, hex, tag, progress_bytes(bytes, size));
     for (unsigned i = 0; i < slots.count; i++)
-        printf("slot        passphrase, Argon2id t=%u, %s\n", slots.cost[i].ops, progress_bytes(slots.cost[i].mem, size));
+        printf("slot        passphrase, Argon2id t=%u, %s\n", slots.cost[i].ops,
+               progress_bytes(slots.cost[i].mem, size));
     if (!slots.count)
-        printf("slot        none can be read: this device cannot unlock the vault; clone it again from a store\n");
+        printf(
+            "slot        none can be read: this device cannot unlock the vault; clone it again from a store\n");
     printf("state       %s\n", vault_in_use(path) ? "in use (see obscurafs status)" : "locked");
     return EXIT_OK;
 }
 
-const struct cmd cmd_info = {"info", run, "[OPTIONS] VAULT", "Show ids, format, slots and size, without unlocking",
+const struct cmd cmd_info = {"info", run, "[OPTIONS] VAULT",
+                             "Show ids, format, slots and size, without unlocking",
                              "      --json             as JSON\n"};

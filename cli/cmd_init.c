@@ -46,7 +46,9 @@ static int make(const char *path, const struct init_options *o)
         common_device_name(device);
         int err = join_init(path, pass.text, pass.len, NULL, device, code, why);
         if (err)
-            rc = cmd_fail(err, path, err == ERR_EXIST ? "is not empty; a vault needs a directory of its own" : why);
+            rc = cmd_fail(err, path,
+                          err == ERR_EXIST ? "is not empty; a vault needs a directory of its own"
+                                           : why);
     }
     pass_release(&pass);
     if (rc == 0 && vault_peek(path, id, &tag) == 0) {
@@ -97,6 +99,7 @@ static int run(int argc, char **argv)
 
 const struct cmd cmd_init = {
     "init", run, "[OPTIONS] VAULT", "Make a vault in the new or empty directory VAULT",
-    PASS_HELP "      --code-file FILE   write the vault code to the new FILE instead of showing it\n"
-              "      --allow-weak       take a passphrase that is easy to guess\n"
-              "  -q, --quiet            say nothing when all is well\n"};
+    PASS_HELP
+    "      --code-file FILE   write the vault code to the new FILE instead of showing it\n"
+    "      --allow-weak       take a passphrase that is easy to guess\n"
+    "  -q, --quiet            say nothing when all is well\n"};

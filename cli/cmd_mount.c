@@ -38,7 +38,8 @@ static int check_mountpoint(const char *vault, const char *mountpoint, char real
     struct stat st;
 
     if (!realpath(mountpoint, real)) {
-        cmd_error("%s: %s; make the mount point first: mkdir '%s'", mountpoint, strerror(errno), mountpoint);
+        cmd_error("%s: %s; make the mount point first: mkdir '%s'", mountpoint, strerror(errno),
+                  mountpoint);
         return EXIT_MOUNT_POINT;
     }
     if (stat(real, &st) != 0 || !S_ISDIR(st.st_mode)) {
@@ -50,7 +51,8 @@ static int check_mountpoint(const char *vault, const char *mountpoint, char real
         return EXIT_MOUNT_POINT;
     }
     if (realpath(vault, real_vault) && inside(real, real_vault)) {
-        cmd_error("%s: the vault lies inside this mount point and would be hidden by it", mountpoint);
+        cmd_error("%s: the vault lies inside this mount point and would be hidden by it",
+                  mountpoint);
         return EXIT_MOUNT_POINT;
     }
     DIR *d = opendir(real);
@@ -119,7 +121,8 @@ static int serve(const char *path, const char *mountpoint, struct mount_options 
 {
     struct vault *vault;
     char why[200] = "";
-    int rc = common_open(path, &o->source, o->daemon.fuse.read_only ? VAULT_READ_ONLY : VAULT_READ_WRITE, &vault);
+    int rc = common_open(path, &o->source,
+                         o->daemon.fuse.read_only ? VAULT_READ_ONLY : VAULT_READ_WRITE, &vault);
     if (rc != 0)
         return rc;
     if (!o->foreground)
@@ -211,7 +214,9 @@ static int run(int argc, char **argv)
     uint32_t tag;
     int err = vault_peek(vault, id, &tag);
     if (err)
-        return cmd_fail(err, vault, err == ERR_NOTVAULT ? "no vault there; make one with: obscurafs init VAULT" : NULL);
+        return cmd_fail(err, vault,
+                        err == ERR_NOTVAULT ? "no vault there; make one with: obscurafs init VAULT"
+                                            : NULL);
     rc = check_mountpoint(vault, mountpoint, real);
     if (rc != 0 && vault_in_use(vault)) {
         cmd_error("%s: and the vault is in use already; see: obscurafs status '%s'", vault, vault);
@@ -227,8 +232,9 @@ static int run(int argc, char **argv)
     return o.foreground ? serve(real_vault, real, &o) : serve_in_background(real_vault, real, &o);
 }
 
-const struct cmd cmd_mount = {"mount", run, "[OPTIONS] VAULT MOUNTPOINT", "Unlock VAULT and show it at MOUNTPOINT",
-                              PASS_HELP "  -f, --foreground       stay in the foreground\n"
-                                        "      --ro               read only\n"
-                                        "  -o OPTION[,OPTION]     allow_other, ro, and what FUSE knows\n"
-                                        "  -v, --verbose          say more\n"};
+const struct cmd cmd_mount = {
+    "mount", run, "[OPTIONS] VAULT MOUNTPOINT", "Unlock VAULT and show it at MOUNTPOINT",
+    PASS_HELP "  -f, --foreground       stay in the foreground\n"
+              "      --ro               read only\n"
+              "  -o OPTION[,OPTION]     allow_other, ro, and what FUSE knows\n"
+              "  -v, --verbose          say more\n"};

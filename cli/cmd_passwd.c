@@ -58,6 +58,7 @@ static int run(int argc, char **argv)
     return rc;
 }
 
-const struct cmd cmd_passwd = {"passwd", run, "[OPTIONS] VAULT", "Change the passphrase on this device",
-                               PASS_HELP "      --new-passfile FILE  the new passphrase is the first line of FILE\n"
-                                         "      --allow-weak       take a passphrase that is easy to guess\n"};
+const struct cmd cmd_passwd = {
+    "passwd", run, "[OPTIONS] VAULT", "Change the passphrase on this device",
+    PASS_HELP "      --new-passfile FILE  the new passphrase is the first line of FILE\n"
+              "      --allow-weak       take a passphrase that is easy to guess\n"};

@@ -55,7 +55,8 @@ static void print_mounted(const cJSON *s)
         printf("failure     %s\n", text_of(s, "failure"));
     printf("store       %s\n", *text_of(s, "store") ? text_of(s, "store") : "none");
     printf("sync        %s\n", explain(text_of(s, "state")));
-    printf("pending     %s, %.0f changes\n", progress_bytes((uint64_t)number_of(s, "pending_bytes"), bytes),
+    printf("pending     %s, %.0f changes\n",
+           progress_bytes((uint64_t)number_of(s, "pending_bytes"), bytes),
            number_of(s, "pending_changes"));
     printf("last sync   %s\n", when);
     if (*text_of(s, "last_error"))
@@ -98,7 +99,8 @@ static int show_one(const char *what, bool json)
     char hex[17];
     int err = vault_peek(what, id, &tag);
     if (err)
-        return cmd_fail(err, what, err == ERR_NOTVAULT ? "neither a vault nor the mount point of one" : NULL);
+        return cmd_fail(err, what,
+                        err == ERR_NOTVAULT ? "neither a vault nor the mount point of one" : NULL);
     for (int i = 0; i < 8; i++)
         snprintf(hex + 2 * i, 3, "%02x", id[i]);
     cJSON *s = locked_json(what, hex);
@@ -107,7 +109,8 @@ static int show_one(const char *what, bool json)
         print_json(s);
     else
         printf("vault       %s\n%s\n", what,
-               strcmp(text_of(s, "state"), "locked") == 0 ? "locked" : "in use by another obscurafs process");
+               strcmp(text_of(s, "state"), "locked") == 0 ? "locked"
+                                                          : "in use by another obscurafs process");
     cJSON_Delete(s);
     return EXIT_OK;
 }
@@ -170,7 +173,8 @@ static int run(int argc, char **argv)
     }
 }
 
-const struct cmd cmd_status = {"status", run, "[OPTIONS] [VAULT|MOUNTPOINT]",
-                               "Show whether a vault is mounted, what is pending and how the last sync went",
-                               "      --json             one JSON object a line\n"
-                               "  -w, --watch            again every second\n"};
+const struct cmd cmd_status = {
+    "status", run, "[OPTIONS] [VAULT|MOUNTPOINT]",
+    "Show whether a vault is mounted, what is pending and how the last sync went",
+    "      --json             one JSON object a line\n"
+    "  -w, --watch            again every second\n"};

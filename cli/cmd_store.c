@@ -33,7 +33,8 @@ static cJSON *add_request(const struct stores_item *item)
 }
 
 /* Asks the process that has it mounted, or does it here. */
-static int add_item(const char *vault_path, const char *sock, const struct store_args *a, const struct stores_item *item)
+static int add_item(const char *vault_path, const char *sock, const struct store_args *a,
+                    const struct stores_item *item)
 {
     char why[200] = "";
     int err;
@@ -77,7 +78,8 @@ static int add(const char *vault_path, const char *url, const struct store_args 
     int rc = EXIT_USAGE;
     if (strlen(url) > STORE_URL_MAX) {
         cmd_error("the URL is too long");
-    } else if (a->ca_file && (!common_realpath(a->ca_file, real) || strlen(real) >= sizeof(item->ca_file))) {
+    } else if (a->ca_file &&
+               (!common_realpath(a->ca_file, real) || strlen(real) >= sizeof(item->ca_file))) {
         cmd_error("%s: no such file", a->ca_file);
     } else {
         strcpy(item->url, url);
@@ -245,10 +247,11 @@ static int run(int argc, char **argv)
     return EXIT_USAGE;
 }
 
-const struct cmd cmd_store = {"store", run, "add VAULT URL | list VAULT | remove VAULT URL",
-                              "Say where VAULT pushes its ciphertext: file:///dir, https://host/dir (WebDAV), "
-                              "s3://bucket/prefix?endpoint=URL&region=NAME",
-                              PASS_HELP "      --login-file FILE  login and secret for the store, on two lines\n"
-                                        "      --ca-file FILE     certificates to trust instead of the system's\n"
-                                        "      --allow-http       send a login unencrypted (never over the internet)\n"
-                                        "      --json             list: as JSON\n"};
+const struct cmd cmd_store = {
+    "store", run, "add VAULT URL | list VAULT | remove VAULT URL",
+    "Say where VAULT pushes its ciphertext: file:///dir, https://host/dir (WebDAV), "
+    "s3://bucket/prefix?endpoint=URL&region=NAME",
+    PASS_HELP "      --login-file FILE  login and secret for the store, on two lines\n"
+              "      --ca-file FILE     certificates to trust instead of the system's\n"
+              "      --allow-http       send a login unencrypted (never over the internet)\n"
+              "      --json             list: as JSON\n"};

@@ -14,9 +14,11 @@ static struct progress bar;
 
 static void show_line(void *ctx, const cJSON *line)
 {
-    const cJSON *done = cJSON_GetObjectItemCaseSensitive(line, "done"), *total = cJSON_GetObjectItemCaseSensitive(line, "total");
+    const cJSON *done = cJSON_GetObjectItemCaseSensitive(line, "done"),
+                *total = cJSON_GetObjectItemCaseSensitive(line, "total");
     if (cJSON_IsNumber(done) && cJSON_IsNumber(total) && total->valuedouble > 0)
-        progress_show(&bar, "syncing", (uint64_t)done->valuedouble, (uint64_t)total->valuedouble, true);
+        progress_show(&bar, "syncing", (uint64_t)done->valuedouble, (uint64_t)total->valuedouble,
+                      true);
 }
 
 static void show_status(void *ctx, const struct engine_status *s)
@@ -40,13 +42,15 @@ static int report(int err, const char *what, const char *why)
 
 static int sync_mounted(const char *what, const char *sock, const cJSON *status)
 {
-    const char *mountpoint = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(status, "mountpoint"));
+    const char *mountpoint =
+        cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(status, "mountpoint"));
     if (mountpoint)
         common_flush_mount(mountpoint);
     cJSON *request = cJSON_CreateObject();
     cJSON_AddStringToObject(request, "do", "sync");
     cJSON *last = control_call(sock, request, show_line, NULL, false);
-    int rc = last ? report(control_code(last), what, control_why(last)) : report(ERR_IO, what, "the process that serves it does not answer");
+    int rc = last ? report(control_code(last), what, control_why(last))
+                  : report(ERR_IO, what, "the process that serves it does not answer");
     cJSON_Delete(last);
     cJSON_Delete(request);
     return rc;
@@ -110,5 +114,6 @@ static int run(int argc, char **argv)
     return rc;
 }
 
-const struct cmd cmd_sync = {"sync", run, "[OPTIONS] VAULT|MOUNTPOINT", "Push and pull now and wait",
+const struct cmd cmd_sync = {"sync", run, "[OPTIONS] VAULT|MOUNTPOINT",
+                             "Push and pull now and wait",
                              PASS_HELP "  -q, --quiet            no progress\n"};

@@ -42,8 +42,9 @@ static int clean_up(const char *path)
     setenv("OBSCURAFS_MOUNT", path, 1);
     if (system(command) == 0)
         return EXIT_OK;
-    cmd_error("%s: the process that served it is gone, and the mount cannot be taken off; try: fusermount3 -uz '%s'", path,
-              path);
+    cmd_error(
+        "%s: the process that served it is gone, and the mount cannot be taken off; try: fusermount3 -uz '%s'",
+        path, path);
     return EXIT_MOUNT_POINT;
 }
 
@@ -57,7 +58,8 @@ static int stop(const char *what, bool no_wait, unsigned wait_s)
         cmd_error("%s: no vault of yours is mounted there", what);
         return EXIT_MOUNT_POINT;
     }
-    const char *mountpoint = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(status, "mountpoint"));
+    const char *mountpoint =
+        cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(status, "mountpoint"));
     if (mountpoint)
         common_flush_mount(mountpoint);
     struct waiting w = {0};
@@ -71,8 +73,10 @@ static int stop(const char *what, bool no_wait, unsigned wait_s)
         rc = EXIT_OTHER;
     } else if (w.pending) {
         char size[16];
-        fprintf(stderr, "obscurafs: locked; about %s are not on the store yet and are pushed after the next mount\n",
-                progress_bytes(w.pending, size));
+        fprintf(
+            stderr,
+            "obscurafs: locked; about %s are not on the store yet and are pushed after the next mount\n",
+            progress_bytes(w.pending, size));
     }
     cJSON_Delete(last);
     cJSON_Delete(request);
@@ -123,5 +127,7 @@ static int run_lock(int argc, char **argv)
     "      --no-wait          do not push what is pending\n"
 
 const struct cmd cmd_umount = {"umount", run_umount, "[OPTIONS] MOUNTPOINT|VAULT",
-                               "Unmount: make all durable, push what is pending, forget the keys", UMOUNT_HELP};
-const struct cmd cmd_lock = {"lock", run_lock, "[OPTIONS] MOUNTPOINT|VAULT", "The same as umount", UMOUNT_HELP};
+                               "Unmount: make all durable, push what is pending, forget the keys",
+                               UMOUNT_HELP};
+const struct cmd cmd_lock = {"lock", run_lock, "[OPTIONS] MOUNTPOINT|VAULT", "The same as umount",
+                             UMOUNT_HELP};

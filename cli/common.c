@@ -18,7 +18,8 @@ static int say_in_use(const char *path)
     char *sock = control_find(path, &status);
     const char *at = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(status, "mountpoint"));
     if (at)
-        cmd_error("%s: is mounted at %s; use that, or unmount it first: obscurafs umount %s", path, at, at);
+        cmd_error("%s: is mounted at %s; use that, or unmount it first: obscurafs umount %s", path,
+                  at, at);
     else
         cmd_error("%s: is in use by another obscurafs process", path);
     cJSON_Delete(status);
@@ -26,7 +27,8 @@ static int say_in_use(const char *path)
     return EXIT_IN_USE;
 }
 
-int common_open(const char *path, const struct pass_source *source, enum vault_mode mode, struct vault **vault)
+int common_open(const char *path, const struct pass_source *source, enum vault_mode mode,
+                struct vault **vault)
 {
     struct pass pass = {0};
     uint8_t id[32];
@@ -37,7 +39,8 @@ int common_open(const char *path, const struct pass_source *source, enum vault_m
     int err = vault_peek(path, id, &tag);
     if (err)
         return cmd_fail(err, path,
-                        err == ERR_NOTVAULT ? "no vault there; make one with: obscurafs init VAULT" : NULL);
+                        err == ERR_NOTVAULT ? "no vault there; make one with: obscurafs init VAULT"
+                                            : NULL);
     if (vault_in_use(path))
         return say_in_use(path);
     int rc = pass_get(source, "Passphrase", false, &pass);
@@ -75,7 +78,8 @@ const char *common_state_name(enum engine_state state)
 
 void common_status_json(cJSON *json, const struct engine_status *s)
 {
-    cJSON_AddStringToObject(json, "state", s->store_count ? common_state_name(s->state) : "no-store");
+    cJSON_AddStringToObject(json, "state",
+                            s->store_count ? common_state_name(s->state) : "no-store");
     cJSON_AddNumberToObject(json, "stores", (double)s->store_count);
     cJSON_AddStringToObject(json, "store", s->store_url);
     cJSON_AddNumberToObject(json, "pending_bytes", (double)s->pending_bytes);
@@ -100,7 +104,8 @@ static char *secret_copy(const char *text)
     return copy;
 }
 
-static int from_env(struct stores_item *item, const char *user, const char *secret, const char *token)
+static int from_env(struct stores_item *item, const char *user, const char *secret,
+                    const char *token)
 {
     item->user = secret_copy(getenv(user));
     item->secret = secret_copy(getenv(secret));
@@ -112,7 +117,8 @@ static int from_terminal(bool s3, struct stores_item *item)
 {
     struct pass secret = {0};
     char user[256];
-    int rc = pass_ask_line(s3 ? "Access key id" : "Login at the store (empty: none)", user, sizeof(user));
+    int rc = pass_ask_line(s3 ? "Access key id" : "Login at the store (empty: none)", user,
+                           sizeof(user));
     if (rc == 0 && user[0]) {
         rc = pass_get(NULL, s3 ? "Secret access key" : "Password at the store", false, &secret);
         if (rc == 0) {
@@ -142,7 +148,9 @@ int common_login(const char *url, const char *login_file, struct stores_item *it
     if (pass_can_ask())
         return from_terminal(s3, item);
     if (s3) {
-        cmd_error("%s: no login; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give --login-file FILE", url);
+        cmd_error(
+            "%s: no login; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give --login-file FILE",
+            url);
         return EXIT_STORE_LOGIN;
     }
     return 0; /* a server without a login; one that wants a login will say so */

@@ -11,7 +11,8 @@
 #include <cjson/cJSON.h>
 
 /* Asks for the passphrase and opens. 0 or an exit code after saying why. Knows the vault's mount point when it is in use. */
-int common_open(const char *path, const struct pass_source *source, enum vault_mode mode, struct vault **vault);
+int common_open(const char *path, const struct pass_source *source, enum vault_mode mode,
+                struct vault **vault);
 
 /* Adds the fields of status --json that an engine knows. */
 void common_status_json(cJSON *json, const struct engine_status *status);

@@ -32,14 +32,16 @@ static int control_dir(char *dir, size_t size)
 {
     const char *run = getenv("XDG_RUNTIME_DIR");
     struct stat st;
-    if (run && *run == '/' && stat(run, &st) == 0 && st.st_uid == geteuid() && (st.st_mode & 077) == 0)
+    if (run && *run == '/' && stat(run, &st) == 0 && st.st_uid == geteuid() &&
+        (st.st_mode & 077) == 0)
         snprintf(dir, size, "%s/obscurafs", run);
     else
         snprintf(dir, size, "/tmp/obscurafs-%u", (unsigned)geteuid());
     if (mkdir(dir, 0700) != 0 && errno != EEXIST)
         return err_from_errno(errno);
     /* somebody else may have made it first in /tmp, to listen in our place */
-    if (lstat(dir, &st) != 0 || !S_ISDIR(st.st_mode) || st.st_uid != geteuid() || (st.st_mode & 077) != 0)
+    if (lstat(dir, &st) != 0 || !S_ISDIR(st.st_mode) || st.st_uid != geteuid() ||
+        (st.st_mode & 077) != 0)
         return ERR_DENIED;
     return 0;
 }

@@ -45,7 +45,8 @@ void control_keep(struct control_peer *peer);
 
 /* Listens at ${path} and answers each request on a thread of its own with ${handle}. */
 int control_server_start(struct control_server **server, const char *path,
-                         void (*handle)(void *ctx, const cJSON *request, struct control_peer *peer), void *ctx);
+                         void (*handle)(void *ctx, const cJSON *request, struct control_peer *peer),
+                         void *ctx);
 /* Sends ${line} to every kept connection. */
 void control_server_broadcast(struct control_server *server, const cJSON *line);
 /* Waits for handlers under way, removes the socket. */
@@ -59,8 +60,8 @@ char *control_find(const char *vault_or_mountpoint, cJSON **status);
 void control_each(void (*each)(void *ctx, const char *path, const cJSON *status), void *ctx);
 /* Sends the request and calls ${each} (may be NULL) for each line but the last, which is returned (cJSON_Delete). NULL: no answer.
  * ${wait_close}: after the last line wait until the other side ends, passing further lines to ${each}. */
-cJSON *control_call(const char *path, const cJSON *request, void (*each)(void *ctx, const cJSON *line), void *ctx,
-                    bool wait_close);
+cJSON *control_call(const char *path, const cJSON *request,
+                    void (*each)(void *ctx, const cJSON *line), void *ctx, bool wait_close);
 /* The err.h code of a last line. */
 int control_code(const cJSON *last);
 /* Its "why", or NULL. */

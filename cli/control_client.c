@@ -21,8 +21,9 @@ static int dial(const char *path)
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     struct ucred cred;
     socklen_t len = sizeof(cred);
-    if (fd >= 0 && (connect(fd, (struct sockaddr *)&addr, sizeof(addr)) != 0 ||
-                    getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) != 0 || cred.uid != geteuid())) {
+    if (fd >= 0 &&
+        (connect(fd, (struct sockaddr *)&addr, sizeof(addr)) != 0 ||
+         getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) != 0 || cred.uid != geteuid())) {
         close(fd);
         return -1;
     }
@@ -65,7 +66,8 @@ static cJSON *read_answer(int fd, void (*each)(void *, const cJSON *), void *ctx
     }
 }
 
-cJSON *control_call(const char *path, const cJSON *request, void (*each)(void *, const cJSON *), void *ctx, bool wait_close)
+cJSON *control_call(const char *path, const cJSON *request, void (*each)(void *, const cJSON *),
+                    void *ctx, bool wait_close)
 {
     int fd = dial(path);
     if (fd < 0)
@@ -117,8 +119,10 @@ static void match(void *ctx, const char *path, const cJSON *status)
 {
     struct find *f = ctx;
     const char *vault = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(status, "vault"));
-    const char *mountpoint = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(status, "mountpoint"));
-    if (f->path || !((vault && strcmp(vault, f->want) == 0) || (mountpoint && strcmp(mountpoint, f->want) == 0)))
+    const char *mountpoint =
+        cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(status, "mountpoint"));
+    if (f->path || !((vault && strcmp(vault, f->want) == 0) ||
+                     (mountpoint && strcmp(mountpoint, f->want) == 0)))
         return;
     f->path = strdup(path);
     f->status = cJSON_Duplicate(status, true);

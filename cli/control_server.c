@@ -26,7 +26,7 @@ struct control_peer {
 };
 
 struct control_server {
-    int fd, wake[2];                    /* immutable */
+    int fd, wake[2];                                        /* immutable */
     char path[sizeof(((struct sockaddr_un *)0)->sun_path)]; /* immutable */
     void (*handle)(void *, const cJSON *, struct control_peer *);
     void *ctx;
@@ -129,9 +129,11 @@ static void accept_one(struct control_server *server)
     socklen_t len = sizeof(cred);
     struct timeval wait = {.tv_sec = REQUEST_WAIT_S};
     struct control_peer *peer = calloc(1, sizeof(*peer));
-    bool ok = peer && getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) == 0 && cred.uid == geteuid();
+    bool ok =
+        peer && getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) == 0 && cred.uid == geteuid();
     setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &wait, sizeof(wait));
-    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &wait, sizeof(wait)); /* a peer that does not read must not hold us */
+    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &wait,
+               sizeof(wait)); /* a peer that does not read must not hold us */
 
     pthread_mutex_lock(&server->lock);
     if (ok && server->running < PEERS_MAX)
@@ -158,7 +160,8 @@ static void accept_one(struct control_server *server)
 static void *listen_loop(void *arg)
 {
     struct control_server *server = arg;
-    struct pollfd fds[2] = {{.fd = server->fd, .events = POLLIN}, {.fd = server->wake[0], .events = POLLIN}};
+    struct pollfd fds[2] = {{.fd = server->fd, .events = POLLIN},
+                            {.fd = server->wake[0], .events = POLLIN}};
     for (;;) {
         if (poll(fds, 2, -1) < 0 && errno != EINTR)
             return NULL;
@@ -173,10 +176,11 @@ static int bind_socket(struct control_server *server)
 {
     struct sockaddr_un addr = {.sun_family = AF_UNIX};
     strcpy(addr.sun_path, server->path); /* same size */
-    unlink(server->path);                /* of a process that was killed: the vault's lock says that none is alive */
+    unlink(
+        server->path); /* of a process that was killed: the vault's lock says that none is alive */
     server->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (server->fd < 0 || bind(server->fd, (struct sockaddr *)&addr, sizeof(addr)) != 0 || listen(server->fd, 8) != 0 ||
-        pipe2(server->wake, O_CLOEXEC) != 0)
+    if (server->fd < 0 || bind(server->fd, (struct sockaddr *)&addr, sizeof(addr)) != 0 ||
+        listen(server->fd, 8) != 0 || pipe2(server->wake, O_CLOEXEC) != 0)
         return err_from_errno(errno);
     return 0;
 }

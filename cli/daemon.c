@@ -52,9 +52,12 @@ static void say_last(struct daemon_state *d, uint64_t pending)
     cJSON_Delete(line);
 }
 
-int daemon_run(struct vault *vault, const struct daemon_options *options, void (*ready)(void *), void *ctx, char *why)
+int daemon_run(struct vault *vault, const struct daemon_options *options, void (*ready)(void *),
+               void *ctx, char *why)
 {
-    struct daemon_state d = {.vault = vault, .stop_wait_ms = options->stop_wait_ms, .mountpoint = options->fuse.mountpoint};
+    struct daemon_state d = {.vault = vault,
+                             .stop_wait_ms = options->stop_wait_ms,
+                             .mountpoint = options->fuse.mountpoint};
     pthread_t signals;
     char sock[256];
 
@@ -69,7 +72,8 @@ int daemon_run(struct vault *vault, const struct daemon_options *options, void (
     }
     bool have_signals = pthread_create(&signals, NULL, signal_loop, &d) == 0;
     if (control_path(vault_id(vault), vault_keyring(vault)->device_tag, sock, sizeof(sock)) == 0)
-        control_server_start(&d.control, sock, daemon_request, &d); /* without it the mount still works */
+        control_server_start(&d.control, sock, daemon_request,
+                             &d); /* without it the mount still works */
     err = vault_read_only(vault) ? 0 : engine_start(d.engine);
     if (err)
         log_error("the sync thread cannot be started: %s", err_text(err));

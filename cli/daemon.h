@@ -15,6 +15,7 @@ struct daemon_options {
  * Mounts ${vault} (whose ownership it takes) and serves until unmounted, stopped or signalled; then pushes for a bounded
  * time and closes the vault. ${ready} is called once the mount answers. ERR_MISUSE and others before that with a line in ${why}.
  */
-int daemon_run(struct vault *vault, const struct daemon_options *options, void (*ready)(void *ctx), void *ctx, char *why);
+int daemon_run(struct vault *vault, const struct daemon_options *options, void (*ready)(void *ctx),
+               void *ctx, char *why);
 
 #endif

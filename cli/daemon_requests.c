@@ -31,7 +31,8 @@ static void do_status(struct daemon_state *d, struct control_peer *peer)
     char real[PATH_MAX];
 
     engine_status(d->engine, &status);
-    cJSON_AddStringToObject(last, "vault", realpath(vault_path(d->vault), real) ? real : vault_path(d->vault));
+    cJSON_AddStringToObject(last, "vault",
+                            realpath(vault_path(d->vault), real) ? real : vault_path(d->vault));
     cJSON_AddStringToObject(last, "mountpoint", d->mountpoint);
     cJSON_AddNumberToObject(last, "pid", getpid());
     cJSON_AddBoolToObject(last, "read_only", vault_read_only(d->vault));
@@ -86,7 +87,8 @@ static void do_store_add(struct daemon_state *d, const cJSON *request, struct co
     char why[200] = "";
     int err = ERR_INVAL;
 
-    if (item && url && strlen(url) < sizeof(item->url) && (!ca || strlen(ca) < sizeof(item->ca_file))) {
+    if (item && url && strlen(url) < sizeof(item->url) &&
+        (!ca || strlen(ca) < sizeof(item->ca_file))) {
         strcpy(item->url, url);
         if (ca)
             strcpy(item->ca_file, ca);

@@ -11,11 +11,11 @@
 #include <stdatomic.h>
 
 struct daemon_state {
-    struct vault *vault;     /* immutable, as are the next three; each is thread-safe */
+    struct vault *vault; /* immutable, as are the next three; each is thread-safe */
     struct engine *engine;
     struct fusefs *fs;
     struct control_server *control;
-    const char *mountpoint;  /* immutable */
+    const char *mountpoint; /* immutable */
     _Atomic unsigned stop_wait_ms;
 };
 

@@ -7,8 +7,9 @@
 #include <stdio.h>
 #include <string.h>
 
-static const struct cmd *const commands[] = {&cmd_init,   &cmd_mount, &cmd_umount, &cmd_lock, &cmd_store, &cmd_sync,
-                                             &cmd_status, &cmd_clone, &cmd_passwd, &cmd_info, &cmd_check};
+static const struct cmd *const commands[] = {&cmd_init,   &cmd_mount, &cmd_umount, &cmd_lock,
+                                             &cmd_store,  &cmd_sync,  &cmd_status, &cmd_clone,
+                                             &cmd_passwd, &cmd_info,  &cmd_check};
 
 static void help(FILE *out)
 {

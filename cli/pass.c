@@ -167,8 +167,8 @@ static int ask(const char *prompt, bool confirm, struct pass *out)
     if (tty < 0 || from_terminal(tty, prompt, out) != 0) {
         cmd_error("no passphrase was typed");
     } else if (confirm) {
-        if (pass_alloc(&again) == 0 && from_terminal(tty, "The same again", &again) == 0 && again.len == out->len &&
-            memcmp(again.text, out->text, out->len) == 0)
+        if (pass_alloc(&again) == 0 && from_terminal(tty, "The same again", &again) == 0 &&
+            again.len == out->len && memcmp(again.text, out->text, out->len) == 0)
             rc = 0;
         else
             cmd_error("the two passphrases differ; nothing was changed");
@@ -195,7 +195,8 @@ int pass_get(const struct pass_source *source, const char *prompt, bool confirm,
     } else if (read_line(STDIN_FILENO, out) == 0) {
         strip_cr(out);
     } else {
-        cmd_error("no passphrase: standard input is not a terminal and its next line is missing or too long");
+        cmd_error(
+            "no passphrase: standard input is not a terminal and its next line is missing or too long");
         rc = EXIT_NO_PASSPHRASE;
     }
     if (rc != 0)
@@ -232,7 +233,8 @@ int pass_login_file(const char *path, struct pass *user, struct pass *secret)
         cmd_error("%s: %s", path, strerror(errno));
         return rc;
     }
-    if (pass_alloc(user) == 0 && pass_alloc(secret) == 0 && read_line(fd, user) == 0 && read_line(fd, secret) == 0) {
+    if (pass_alloc(user) == 0 && pass_alloc(secret) == 0 && read_line(fd, user) == 0 &&
+        read_line(fd, secret) == 0) {
         strip_cr(user);
         strip_cr(secret);
         rc = 0;
@@ -254,8 +256,9 @@ int pass_check_strength(const struct pass *pass, const char *const *words, bool 
     double bits = ZxcvbnMatch(pass->text, (const char **)(uintptr_t)words, NULL);
     if (bits >= STRENGTH_FLOOR_BITS || allow_weak)
         return 0;
-    cmd_error("this passphrase can be guessed in about 2^%.0f tries; take four or more unrelated words, or insist with "
-              "--allow-weak",
-              bits);
+    cmd_error(
+        "this passphrase can be guessed in about 2^%.0f tries; take four or more unrelated words, or insist with "
+        "--allow-weak",
+        bits);
     return EXIT_WEAK_PASSPHRASE;
 }

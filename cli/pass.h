@@ -24,7 +24,11 @@ struct pass {
 };
 
 /* Options for a command's table, and the help text. */
-#define PASS_OPTIONS {"passfile", required_argument, NULL, 'P'}, {"extpass", required_argument, NULL, 'E'}
+#define PASS_OPTIONS                                                                               \
+    {"passfile", required_argument, NULL, 'P'},                                                    \
+    {                                                                                              \
+        "extpass", required_argument, NULL, 'E'                                                    \
+    }
 #define PASS_HELP                                                                                  \
     "      --passfile FILE    the passphrase is the first line of FILE\n"                          \
     "      --extpass COMMAND  the passphrase is the first line that COMMAND prints\n"

@@ -33,7 +33,8 @@ void progress_show(struct progress *p, const char *what, uint64_t done, uint64_t
         return;
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
-    int64_t since = (now.tv_sec - p->last.tv_sec) * 1000 + (now.tv_nsec - p->last.tv_nsec) / 1000000;
+    int64_t since =
+        (now.tv_sec - p->last.tv_sec) * 1000 + (now.tv_nsec - p->last.tv_nsec) / 1000000;
     int percent = total ? (int)(done >= total ? 100 : (double)done * 100 / (double)total) : 0;
     if (p->drawn && since < (p->tty ? 100 : 2000) && !(percent == 100 && p->last_percent != 100))
         return;

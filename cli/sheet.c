@@ -17,7 +17,8 @@ static void print_qr(const char *text)
     QRcode *qr = QRcode_encodeString(text, 0, QR_ECLEVEL_M, QR_MODE_8, 1);
     if (!qr)
         return;
-    static const char *const cells[] = {"\u2588", "\u2580", "\u2584", " "}; /* light is drawn, dark is left out */
+    static const char *const cells[] = {"\u2588", "\u2580", "\u2584",
+                                        " "}; /* light is drawn, dark is left out */
     int w = qr->width;
     for (int y = -2; y < w + 2; y += 2) {
         fputs("    ", stdout);
