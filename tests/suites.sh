@@ -1,0 +1,39 @@
+# Sourced by ./test: the suites, in the order in which they run. A suite is a function suite_NAME; it may print any number of lines
+# "N passed, N failed[, N skipped]", which are added up. $here, $build, $obscurafs come from .ci/setup.sh.
+# shellcheck shell=bash
+
+suites=(unit gcc_clang sanitize)
+declare -A suite_limit=([sanitize]=600)
+
+# count_results LOG: sums the result lines.
+count_results() {
+  awk 'match($0, /^([A-Za-z0-9_\/ .-]+: )?[0-9]+ passed, [0-9]+ failed/) {
+         s = $0; sub(/^[^0-9]*: /, "", s)
+         n = split(s, w, /[ ,]+/)
+         for (i = 1; i < n; i++) { if (w[i+1] == "passed") p += w[i]; if (w[i+1] == "failed") f += w[i]; if (w[i+1] == "skipped") k += w[i] }
+       } END { print p + 0, f + 0, k + 0 }' "$1"
+}
+
+# Runs meson's tests of a build folder one program after the other and shows their result lines; fails if one fails.
+run_meson_tests() {
+  local dir=$1 rc=0
+  shift
+  meson test -C "$dir" --no-rebuild --print-errorlogs --num-processes 2 "$@" >"$dir/meson-test.log" 2>&1 || rc=$?
+  tail -60 "$dir/meson-test.log"
+  grep -aE '^[0-9]+ passed, [0-9]+ failed' "$dir/meson-logs/testlog.txt"
+  return $rc
+}
+
+suite_unit() { run_meson_tests "$build"; }
+
+# Both compilers, all warnings, no unchecked result.
+suite_gcc_clang() {
+  CC=clang build_in "$build_root/build-clang" --werror && echo "1 passed, 0 failed"
+}
+
+# The unit tests again under address and undefined-behaviour sanitizers.
+suite_sanitize() {
+  CC=clang build_in "$build_root/build-asan" --werror -Db_sanitize=address,undefined -Db_lundef=false &&
+    OBSCURAFS_TEST_ROUNDS=10 OBSCURAFS_TEST_SEEDS=4 ASAN_OPTIONS=detect_leaks=1 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
+      run_meson_tests "$build_root/build-asan" --timeout-multiplier 4
+}
