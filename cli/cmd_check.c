@@ -22,11 +22,24 @@ static void show(void *ctx, uint64_t done, uint64_t total)
     progress_show(&bar, ctx ? ctx : "checking", done, total, true);
 }
 
+/* A name may hold anything, also what a terminal would obey. */
+static void print_name(const char *name)
+{
+    for (const char *p = name; *p; p++) {
+        unsigned char c = (unsigned char)*p;
+        if (c < ' ' || c == 0x7f || c == '\\')
+            printf("\\%03o", c);
+        else
+            putchar(c);
+    }
+}
+
 static void problem(void *ctx, const char *path, const char *what)
 {
     progress_end(&bar);
     if (!as_json) {
-        printf("%s: %s\n", path, what);
+        print_name(path);
+        printf(": %s\n", what);
         return;
     }
     cJSON *json = cJSON_CreateObject();
@@ -36,6 +49,12 @@ static void problem(void *ctx, const char *path, const char *what)
     puts(text ? text : "{}");
     cJSON_free(text);
     cJSON_Delete(json);
+}
+
+/* The local check says NULL for what has no name, and "" for the root. */
+static void local_problem(void *ctx, const char *path, const char *what)
+{
+    problem(ctx, !path ? "(no name)" : *path ? path : "/", what);
 }
 
 static void show_line(void *ctx, const cJSON *line)
@@ -70,7 +89,8 @@ static int report(int err, const char *what, const char *why, const struct count
         cJSON_free(text);
         cJSON_Delete(json);
     } else {
-        printf("%.0f files, %s checked here", n->files, progress_bytes((uint64_t)n->bytes, bytes));
+        printf("%.0f files and folders, %s checked here", n->files,
+               progress_bytes((uint64_t)n->bytes, bytes));
         if (n->packs || n->batches)
             printf("; %.0f packs and %.0f batches on the store", n->packs, n->batches);
         printf(": %s\n", n->problems > 0 ? "DAMAGE FOUND" : "all is well");
@@ -115,7 +135,8 @@ static int check_here(const char *path, const struct pass_source *source, bool s
         return EXIT_CHECK_FAILED; /* said already */
     if (rc != 0)
         return rc;
-    int err = check_vault(vault, show, problem, NULL, &local);
+    struct check_options options = {.progress = show, .problem = local_problem};
+    int err = check_vault(vault, &options, &local);
     if (!err && store) {
         struct engine *engine = NULL;
         err = engine_new(&engine, vault, NULL);
@@ -130,7 +151,7 @@ static int check_here(const char *path, const struct pass_source *source, bool s
         engine_free(engine);
     }
     vault_close(vault);
-    struct counts n = {(double)local.files, (double)local.bytes, (double)remote.packs,
+    struct counts n = {(double)local.inodes, (double)local.bytes, (double)remote.packs,
                        (double)remote.batches, (double)(local.problems + remote.problems)};
     return report(err, path, why, &n);
 }

@@ -142,6 +142,12 @@ static void send_problem(void *ctx, const char *path, const char *what)
     cJSON_Delete(line);
 }
 
+/* The local check says NULL for what has no name, and "" for the root. */
+static void send_check_problem(void *ctx, const char *path, const char *what)
+{
+    send_problem(ctx, !path ? "(no name)" : *path ? path : "/", what);
+}
+
 static void send_check_progress(void *ctx, uint64_t done, uint64_t total)
 {
     cJSON *line = cJSON_CreateObject();
@@ -156,9 +162,11 @@ static void do_check(struct daemon_state *d, const cJSON *request, struct contro
     cJSON *last = cJSON_CreateObject();
     uint64_t problems = 0;
     struct check_result local = {0};
-    int err = check_vault(d->vault, send_check_progress, send_problem, peer, &local);
+    struct check_options options = {
+        .progress = send_check_progress, .problem = send_check_problem, .ctx = peer};
+    int err = check_vault(d->vault, &options, &local);
     problems += local.problems;
-    cJSON_AddNumberToObject(last, "files", (double)local.files);
+    cJSON_AddNumberToObject(last, "files", (double)local.inodes);
     cJSON_AddNumberToObject(last, "bytes", (double)local.bytes);
     if (!err && cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(request, "store"))) {
         struct engine_check_result remote = {0};

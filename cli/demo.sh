@@ -39,9 +39,9 @@ mkdir "$work/cloud folder"
 "$obscurafs" store add "$work/vault" "file://$work/cloud folder"
 coproc SERVER { exec "$here/tests/sync/servers/servers.py" apache "$work/webdav"; }
 server=$SERVER_PID
-read -r -t 30 url user secret <&"${SERVER[0]}" || { echo "the WebDAV server did not start" >&2; exit 1; }
-printf '%s\n%s\n' "$user" "$secret" >"$work/login"
-"$obscurafs" store add --login-file "$work/login" "$work/vault" "${url}photos"
+read -r -t 30 url <&"${SERVER[0]}" || { echo "the WebDAV server did not start" >&2; exit 1; }
+printf 'alice\nsesame\n' >"$work/login"
+"$obscurafs" store add --login-file "$work/login" "$work/vault" "$url/photos"
 "$obscurafs" store list "$work/vault"
 
 step "Photos go in: 24 of 2 MB in two albums, and a note."
@@ -70,7 +70,7 @@ echo "grep found none of the names and contents in either store nor in the vault
 
 step "A second device, from the WebDAV store and the vault code alone."
 head -c 18 /dev/urandom | base64 >"$work/passphrase 2"
-"$obscurafs" clone --passfile "$work/passphrase 2" --code-file "$work/code" --login-file "$work/login" "${url}photos" "$work/second vault"
+"$obscurafs" clone --passfile "$work/passphrase 2" --code-file "$work/code" --login-file "$work/login" "$url/photos" "$work/second vault"
 mkdir "$work/Private on the second device"
 "$obscurafs" mount --passfile "$work/passphrase 2" "$work/second vault" "$work/Private on the second device"
 
