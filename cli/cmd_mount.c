@@ -5,6 +5,7 @@
 #include "cli/daemon.h"
 #include "crypto/err.h"
 #include "crypto/log.h"
+#include "crypto/secret.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -149,6 +150,8 @@ static int serve_in_background(const char *path, const char *mountpoint, struct 
     if (pid == 0) {
         close(p[0]);
         o->ready_fd = p[1];
+        if (secret_init() != 0) /* the parent's arena is not carried over; this makes the child's own */
+            _exit(EXIT_OTHER);
         _exit(serve(path, mountpoint, o));
     }
     close(p[1]);
