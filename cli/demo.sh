@@ -5,8 +5,9 @@ set -euo pipefail
 obscurafs=$1 here=$2
 started=$SECONDS
 work=$(mktemp -d "${TMPDIR:-/tmp}/obscurafs demo.XXXXXX")
+chmod 711 "$work" # so that a WebDAV server under another user finds its folder
 export XDG_RUNTIME_DIR=$work/run
-mkdir -m 700 "$work/run"
+mkdir -m 700 "$work/run" "$work/keys"
 server=
 
 step() { printf '\n\033[1m[%3d s] %s\033[0m\n' $((SECONDS - started)) "$*"; }
@@ -27,12 +28,12 @@ trap clean_up EXIT
 trap 'exit 130' INT TERM
 
 step "A passphrase and a vault. Its code is what opens it on another device; here it goes to a file."
-head -c 18 /dev/urandom | base64 >"$work/passphrase"
-"$obscurafs" init --passfile "$work/passphrase" --code-file "$work/code" "$work/vault"
+head -c 18 /dev/urandom | base64 >"$work/keys/passphrase"
+"$obscurafs" init --passfile "$work/keys/passphrase" --code-file "$work/keys/code" "$work/vault"
 
 step "Mounted: a folder like any other."
 mkdir "$work/Private"
-"$obscurafs" mount --passfile "$work/passphrase" "$work/vault" "$work/Private"
+"$obscurafs" mount --passfile "$work/keys/passphrase" "$work/vault" "$work/Private"
 
 step "Two stores: a folder, as a cloud client would sync it, and a WebDAV server on this machine."
 mkdir "$work/cloud folder"
@@ -40,8 +41,8 @@ mkdir "$work/cloud folder"
 coproc SERVER { exec "$here/tests/sync/servers/servers.py" apache "$work/webdav"; }
 server=$SERVER_PID
 read -r -t 30 url <&"${SERVER[0]}" || { echo "the WebDAV server did not start" >&2; exit 1; }
-printf 'alice\nsesame\n' >"$work/login"
-"$obscurafs" store add --login-file "$work/login" "$work/vault" "$url/photos"
+printf 'alice\nsesame\n' >"$work/keys/login"
+"$obscurafs" store add --login-file "$work/keys/login" "$work/vault" "$url/photos"
 "$obscurafs" store list "$work/vault"
 
 step "Photos go in: 24 of 2 MB in two albums, and a note."
@@ -69,10 +70,10 @@ done
 echo "grep found none of the names and contents in either store nor in the vault directory."
 
 step "A second device, from the WebDAV store and the vault code alone."
-head -c 18 /dev/urandom | base64 >"$work/passphrase 2"
-"$obscurafs" clone --passfile "$work/passphrase 2" --code-file "$work/code" --login-file "$work/login" "$url/photos" "$work/second vault"
+head -c 18 /dev/urandom | base64 >"$work/keys/passphrase 2"
+"$obscurafs" clone --passfile "$work/keys/passphrase 2" --code-file "$work/keys/code" --login-file "$work/keys/login" "$url/photos" "$work/second vault"
 mkdir "$work/Private on the second device"
-"$obscurafs" mount --passfile "$work/passphrase 2" "$work/second vault" "$work/Private on the second device"
+"$obscurafs" mount --passfile "$work/keys/passphrase 2" "$work/second vault" "$work/Private on the second device"
 
 step "Every byte, name and time compared; photos come as they are read."
 differences=$(rsync -naci --delete "$work/Private/" "$work/Private on the second device/")
