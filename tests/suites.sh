@@ -2,7 +2,7 @@
 # "N passed, N failed[, N skipped]", which are added up. $here, $build, $obscurafs come from .ci/setup.sh.
 # shellcheck shell=bash
 
-suites=(unit gcc_clang sanitize)
+suites=(unit format gcc_clang sanitize)
 declare -A suite_limit=([sanitize]=600)
 
 # count_results LOG: sums the result lines.
@@ -25,6 +25,9 @@ run_meson_tests() {
 }
 
 suite_unit() { run_meson_tests "$build"; }
+
+# obscurafs-format(5) against the code: a second reader written from it, tags, frozen values.
+suite_format() { OBSCURAFS=$obscurafs "$here/tests/fs/second_reader.sh"; }
 
 # Both compilers, all warnings, no unchecked result.
 suite_gcc_clang() {

@@ -1,5 +1,5 @@
 /*
- * store_battery - what a store promises (sync/store.h), asked of a real or a hostile server.
+ * store_battery - what a store promises (sync/store.h), asked of a real or a hostile server. [store-http]
  *
  *   store_battery URL                  the whole contract
  *   store_battery URL STEP...          single steps, each OP=RESULT

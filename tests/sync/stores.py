@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""Every store, and every misbehaviour of servers and networks that we know of, against store_battery.
+"""Every store, and every misbehaviour of servers and networks that we know of, against store_battery. [http] [store-http]
 
 stores.py BATTERY [WORD] [-v]    BATTERY: the program. WORD: only a part: real, proxy, tls, a kind of server, or the
                                  misbehaviours with that word in their name

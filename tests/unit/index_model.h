@@ -116,6 +116,7 @@ static inline void m_kv_set(struct model *m, const char *space, const void *key,
     kv->len = len;
 }
 
+/* [tombstone] */
 static inline void m_tombstone(struct model *m, const char *space, uint64_t number,
                                const char *name, struct version version)
 {

@@ -1,6 +1,6 @@
 /*
  * index on a full disk (a small tmpfs of its own): what was answered stays, deleting goes on, and it recovers by itself
- * when there is room, be it from outside or from what was deleted; also when it is killed or opened while full.
+ * when there is room, be it from outside or from what was deleted; also when it is killed or opened while full. [index-full]
  */
 #include "check.h"
 #include "index_env.h"

@@ -119,6 +119,7 @@ static void test_tamper(struct pack_builder *b)
     free(copy);
 }
 
+/* [pack-padding] */
 static void test_sizes(struct pack_builder *b)
 {
     const uint8_t *p;

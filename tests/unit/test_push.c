@@ -227,7 +227,7 @@ static void test_small_batches(struct device *d)
     }
     struct stores_item *items;
     size_t n;
-    CHECK_EQ(stores_load(d->v, &items, &n), 0);
+    CHECK_EQ(stores_load(d->v, &items, &n), 0); /* [stores-item] */
     struct stores_handle h = {.id = items[0].id};
     CHECK_EQ(stores_open(&items[0], &h.store, NULL), 0);
     struct push_params params = {.vault = d->v, .stores = &h, .count = 1, .limits = &limits};
@@ -420,6 +420,7 @@ static void test_two_stores(struct device *d)
     free(p);
 }
 
+/* [own-head] */
 static void own_batch_path(struct device *d, uint64_t seq, char path[300])
 {
     const struct keyring *k = vault_keyring(d->v);

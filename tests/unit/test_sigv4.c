@@ -1,5 +1,5 @@
 /* sigv4: the signatures of Amazon's published examples (their test suite's keys, and those of the
- * S3 manual), and the encoding and sorting that they rest on. */
+ * S3 manual), and the encoding and sorting that they rest on. [sigv4] */
 #include "check.h"
 
 #include "crypto/secret.h"

@@ -1,5 +1,5 @@
 /* store_url: what each form of URL means, and that a login never travels in the clear or in a
- * URL. */
+ * URL. [store-url] */
 #include "check.h"
 
 #include "crypto/err.h"

@@ -1,5 +1,5 @@
 /* xml_list: what Apache, lighttpd and S3 servers send is read; every cut of it, entities, deep
- * nesting, overlong texts and foreign documents are refused, however the bytes are split. */
+ * nesting, overlong texts and foreign documents are refused, however the bytes are split. [xml-list] */
 #include "check.h"
 
 #include "crypto/bytes.h"
