@@ -51,8 +51,8 @@ static void problem(void *ctx, const char *path, const char *what)
     cJSON_Delete(json);
 }
 
-/* The local check says NULL for what has no name, and "" for the root. */
-static void local_problem(void *ctx, const char *path, const char *what)
+/* Checks say NULL for what has no name, and "" for the root. */
+static void named_problem(void *ctx, const char *path, const char *what)
 {
     problem(ctx, !path ? "(no name)" : *path ? path : "/", what);
 }
@@ -135,13 +135,13 @@ static int check_here(const char *path, const struct pass_source *source, bool s
         return EXIT_CHECK_FAILED; /* said already */
     if (rc != 0)
         return rc;
-    struct check_options options = {.progress = show, .problem = local_problem};
+    struct check_options options = {.progress = show, .problem = named_problem};
     int err = check_vault(vault, &options, &local);
     if (!err && store) {
         struct engine *engine = NULL;
         err = engine_new(&engine, vault, NULL);
         if (!err) {
-            err = engine_check(engine, show, problem, NULL, &remote);
+            err = engine_check(engine, show, named_problem, NULL, &remote);
             engine_status(engine, &status);
             if (err == ERR_NOENT)
                 snprintf(why, sizeof(why), "has no store to check");

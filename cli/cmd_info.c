@@ -106,9 +106,9 @@ static int run(int argc, char **argv)
             json = true;
     cmd_operands(&cmd_info, argc, 1, 1);
     const char *path = argv[optind];
-    int err = vault_peek(path, id, &tag);
-    if (err)
-        return cmd_fail(err, path, err == ERR_NOTVAULT ? "no vault there" : NULL);
+    int rc = common_peek(path, id, &tag);
+    if (rc != 0)
+        return rc;
     sodium_bin2hex(hex, sizeof(hex), id, 32);
     read_slots(path, &slots);
     uint64_t bytes = dir_bytes(AT_FDCWD, path);

@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -37,7 +38,15 @@ static int check_mountpoint(const char *vault, const char *mountpoint, char real
 {
     char real_vault[PATH_MAX];
     struct stat st;
+    struct statfs fs;
 
+    /* not asked by stat alone, which the kernel may answer from what it remembers of a mount whose process died */
+    if (statfs(mountpoint, &fs) != 0 && (errno == ENOTCONN || errno == ECONNABORTED)) {
+        cmd_error(
+            "%s: a mount whose process is gone is still there; take it off: obscurafs umount '%s'",
+            mountpoint, mountpoint);
+        return EXIT_MOUNT_POINT;
+    }
     if (!realpath(mountpoint, real)) {
         cmd_error("%s: %s; make the mount point first: mkdir '%s'", mountpoint, strerror(errno),
                   mountpoint);
@@ -150,7 +159,8 @@ static int serve_in_background(const char *path, const char *mountpoint, struct 
     if (pid == 0) {
         close(p[0]);
         o->ready_fd = p[1];
-        if (secret_init() != 0) /* the parent's arena is not carried over; this makes the child's own */
+        if (secret_init() !=
+            0) /* the parent's arena is not carried over; this makes the child's own */
             _exit(EXIT_OTHER);
         _exit(serve(path, mountpoint, o));
     }
@@ -215,16 +225,11 @@ static int run(int argc, char **argv)
     log_set_level(o.verbose ? LOG_LEVEL_DEBUG : LOG_LEVEL_WARN);
     uint8_t id[32];
     uint32_t tag;
-    int err = vault_peek(vault, id, &tag);
-    if (err)
-        return cmd_fail(err, vault,
-                        err == ERR_NOTVAULT ? "no vault there; make one with: obscurafs init VAULT"
-                                            : NULL);
-    rc = check_mountpoint(vault, mountpoint, real);
-    if (rc != 0 && vault_in_use(vault)) {
-        cmd_error("%s: and the vault is in use already; see: obscurafs status '%s'", vault, vault);
-        return rc;
-    }
+    rc = common_peek(vault, id, &tag);
+    if (rc == 0 && vault_in_use(vault))
+        return common_say_in_use(vault);
+    if (rc == 0)
+        rc = check_mountpoint(vault, mountpoint, real);
     if (rc != 0)
         return rc;
     /* the background process leaves this directory */

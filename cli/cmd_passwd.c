@@ -39,16 +39,16 @@ static int run(int argc, char **argv)
     }
     cmd_operands(&cmd_passwd, argc, 1, 1);
     const char *path = argv[optind];
-    int err = vault_peek(path, id, &tag);
-    if (err)
-        return cmd_fail(err, path, NULL);
-    int rc = pass_get(&source, "Passphrase now", false, &old_pass);
+    int rc = common_peek(path, id, &tag);
+    if (rc != 0)
+        return rc;
+    rc = pass_get(&source, "Passphrase now", false, &old_pass);
     if (rc == 0)
         rc = pass_get(&new_source, "New passphrase", true, &new_pass);
     if (rc == 0)
         rc = pass_check_strength(&new_pass, words, allow_weak);
     if (rc == 0) {
-        err = vault_passwd(path, old_pass.text, old_pass.len, new_pass.text, new_pass.len);
+        int err = vault_passwd(path, old_pass.text, old_pass.len, new_pass.text, new_pass.len);
         rc = err ? cmd_fail(err, path, NULL) : EXIT_OK;
     }
     pass_release(&old_pass);

@@ -97,10 +97,9 @@ static int show_one(const char *what, bool json)
     uint8_t id[32];
     uint32_t tag;
     char hex[17];
-    int err = vault_peek(what, id, &tag);
-    if (err)
-        return cmd_fail(err, what,
-                        err == ERR_NOTVAULT ? "neither a vault nor the mount point of one" : NULL);
+    int rc = common_peek(what, id, &tag);
+    if (rc != 0)
+        return rc;
     for (int i = 0; i < 8; i++)
         snprintf(hex + 2 * i, 3, "%02x", id[i]);
     cJSON *s = locked_json(what, hex);

@@ -12,7 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
-static int say_in_use(const char *path)
+int common_say_in_use(const char *path)
 {
     cJSON *status = NULL;
     char *sock = control_find(path, &status);
@@ -27,6 +27,25 @@ static int say_in_use(const char *path)
     return EXIT_IN_USE;
 }
 
+int common_peek(const char *path, uint8_t id[32], uint32_t *tag)
+{
+    int err = vault_peek(path, id, tag);
+    switch (err) {
+    case ERR_OK:
+        return 0;
+    case ERR_NOTVAULT:
+        return cmd_fail(err, path, "no vault there; make one with: obscurafs init VAULT");
+    case ERR_FORMAT:
+        return cmd_fail(
+            err, path,
+            "its file \"vault\" is damaged; make this device new with: obscurafs clone URL NEWDIR");
+    case ERR_VERSION:
+        return cmd_fail(err, path, "was made by a newer version of obscurafs; install that");
+    default:
+        return cmd_fail(err, path, NULL);
+    }
+}
+
 int common_open(const char *path, const struct pass_source *source, enum vault_mode mode,
                 struct vault **vault)
 {
@@ -36,20 +55,18 @@ int common_open(const char *path, const struct pass_source *source, enum vault_m
     char why[200] = "";
 
     *vault = NULL;
-    int err = vault_peek(path, id, &tag);
-    if (err)
-        return cmd_fail(err, path,
-                        err == ERR_NOTVAULT ? "no vault there; make one with: obscurafs init VAULT"
-                                            : NULL);
-    if (vault_in_use(path))
-        return say_in_use(path);
-    int rc = pass_get(source, "Passphrase", false, &pass);
+    int rc = common_peek(path, id, &tag);
     if (rc != 0)
         return rc;
-    err = vault_open(vault, path, pass.text, pass.len, mode, why);
+    if (vault_in_use(path))
+        return common_say_in_use(path);
+    rc = pass_get(source, "Passphrase", false, &pass);
+    if (rc != 0)
+        return rc;
+    int err = vault_open(vault, path, pass.text, pass.len, mode, why);
     pass_release(&pass);
     if (err == ERR_LOCKED)
-        return say_in_use(path);
+        return common_say_in_use(path);
     if (err)
         return cmd_fail(err, path, why);
     return 0;

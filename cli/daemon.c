@@ -79,7 +79,11 @@ int daemon_run(struct vault *vault, const struct daemon_options *options, void (
         log_error("the sync thread cannot be started: %s", err_text(err));
 
     err = fusefs_run(d.fs, ready, ctx);
+    struct engine_status status;
     uint64_t pending = engine_stop(d.engine, d.stop_wait_ms);
+    engine_status(d.engine, &status);
+    if (!status.store_count)
+        pending = 0; /* nothing waits for a store where there is none */
     if (have_signals) {
         pthread_kill(signals, SIGUSR2);
         pthread_join(signals, NULL);

@@ -142,7 +142,7 @@ static void send_problem(void *ctx, const char *path, const char *what)
     cJSON_Delete(line);
 }
 
-/* The local check says NULL for what has no name, and "" for the root. */
+/* Checks say NULL for what has no name, and "" for the root. */
 static void send_check_problem(void *ctx, const char *path, const char *what)
 {
     send_problem(ctx, !path ? "(no name)" : *path ? path : "/", what);
@@ -170,7 +170,7 @@ static void do_check(struct daemon_state *d, const cJSON *request, struct contro
     cJSON_AddNumberToObject(last, "bytes", (double)local.bytes);
     if (!err && cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(request, "store"))) {
         struct engine_check_result remote = {0};
-        err = engine_check(d->engine, send_check_progress, send_problem, peer, &remote);
+        err = engine_check(d->engine, send_check_progress, send_check_problem, peer, &remote);
         problems += remote.problems;
         cJSON_AddNumberToObject(last, "packs", (double)remote.packs);
         cJSON_AddNumberToObject(last, "batches", (double)remote.batches);
