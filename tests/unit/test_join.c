@@ -1,0 +1,302 @@
+/* Joining: a store is made ready or refused; a new device comes from the store and the code alone, or leaves nothing; a store that lies gets nothing. */
+#include "replay_fixture.h"
+
+#include "sync/keybox.h"
+#include "sync/ledger.h"
+#include "sync/members.h"
+#include "sync/push.h"
+
+static uint8_t code[CODE_LEN], other_code[CODE_LEN];
+
+static int prepare(struct device *d, const char *folder, char why[200])
+{
+    struct store *s = folder_open(folder);
+    int err = join_prepare_store(d->v, s, why);
+    store_close(s);
+    return err;
+}
+
+static int count_each(void *ctx, const char *name, uint64_t size)
+{
+    (void)name, (void)size;
+    ++*(size_t *)ctx;
+    return 0;
+}
+
+static size_t objects(const char *folder)
+{
+    size_t n = 0;
+    struct store *s = folder_open(folder);
+    CHECK_EQ(store_list(s, "", count_each, &n), 0);
+    store_close(s);
+    return n;
+}
+
+static void put_one(const char *folder, const char *name, const void *p, size_t len)
+{
+    struct store *s = folder_open(folder);
+    store_delete(s, name);
+    CHECK_EQ(store_put(s, name, p, len), 0);
+    store_close(s);
+}
+
+static void copy_objects(const char *from, const char *to, const char *what)
+{
+    char command[400];
+    snprintf(command, sizeof(command), "mkdir -p '%s/%s' && cp -a '%s/%s/'%s '%s/%s/'",
+             fixture_base, to, fixture_base, from, what, fixture_base, to);
+    CHECK_EQ(system(command), 0);
+}
+
+static void test_prepare(struct device *d, struct device *other)
+{
+    char why[200];
+    CHECK_EQ(prepare(d, "s1", why), 0);
+    CHECK_EQ(objects("s1"), 4); /* header, genesis, recovery, key box */
+    CHECK_EQ(prepare(d, "s1", why), 0);
+    CHECK_EQ(objects("s1"), 4);
+    CHECK_EQ(prepare(other, "s1", why), ERR_NOTOURS);
+    CHECK(strstr(why, "another vault"));
+    CHECK_EQ(objects("s1"), 4);
+    CHECK_EQ(prepare(other, "other", why), 0);
+
+    put_one("full", "some/thing.txt", "x", 1);
+    CHECK_EQ(prepare(d, "full", why), ERR_NOTOURS);
+    CHECK(strstr(why, "some/thing.txt"));
+    CHECK_EQ(objects("full"), 1);
+    put_one("strange", "vault", "not a header of ours, and longer than one of ours would be", 58);
+    CHECK_EQ(prepare(d, "strange", why), ERR_NOTOURS);
+    put_one("future", "vault", "OBSSTORE\2\0\0\0\1\0\0\0................................", 48);
+    CHECK_EQ(prepare(d, "future", why), ERR_VERSION);
+    CHECK(strstr(why, "newer"));
+}
+
+/* Interrupted anywhere, it can be done again, and the same bytes come under the same names. */
+static void test_prepare_interrupted(struct device *d)
+{
+    char why[200];
+    struct store *real = folder_open("broken");
+    bool done = false;
+    for (long at = 0; at < 30 && !done; at++) {
+        struct fault f;
+        fault_init(&f, real);
+        f.countdown = at;
+        f.after = at & 1;
+        done = join_prepare_store(d->v, &f.s, why) == 0;
+    }
+    CHECK(done);
+    store_close(real);
+    CHECK_EQ(objects("broken"), 4);
+    char command[300];
+    snprintf(command, sizeof(command), "diff -r '%s/s1' '%s/broken'", fixture_base, fixture_base);
+    CHECK_EQ(system(command), 0);
+}
+
+static int clone_to(const char *name, struct store *s, const char *folder, const uint8_t *with,
+                    char why[200], struct device *d)
+{
+    char url[160];
+    folder_url(folder, url);
+    snprintf(d->path, sizeof(d->path), "%s/%s", fixture_base, name);
+    d->v = NULL;
+    return join_clone(d->path, s, url, NULL, NULL, with, DEVICE_SECRET, strlen(DEVICE_SECRET),
+                      &fixture_cost, name, NULL, NULL, why);
+}
+
+static int clone(const char *name, const char *folder, const uint8_t *with, char why[200])
+{
+    struct device d;
+    struct store *s = folder_open(folder);
+    int err = clone_to(name, s, folder, with, why, &d);
+    store_close(s);
+    return err;
+}
+
+static int left_over(void)
+{
+    char command[200];
+    snprintf(command, sizeof(command), "ls -A '%s' | grep -q 'clone'", fixture_base);
+    return system(command) == 0;
+}
+
+static void test_refusals(struct device *d)
+{
+    char why[200], path[200];
+    CHECK_EQ(clone("x", "empty", code, why), ERR_NOTOURS);
+    CHECK_EQ(clone("x", "strange", code, why), ERR_NOTOURS);
+    CHECK_EQ(clone("x", "future", code, why), ERR_VERSION);
+    CHECK_EQ(clone("x", "s1", other_code, why), ERR_WRONGKEY);
+    CHECK(strstr(why, "vault code"));
+    snprintf(path, sizeof(path), "%s/taken", fixture_base);
+    mkdir(path, 0700);
+    put_one("taken", "a", "x", 1);
+    CHECK_EQ(clone("taken", "s1", code, why), ERR_EXIST);
+    CHECK_EQ(objects("taken"), 1);
+    snprintf(path, sizeof(path), "%s/x", fixture_base);
+    CHECK(access(path, F_OK) != 0 && !left_over());
+    CHECK_EQ(objects("s1"), 4);
+    (void)d;
+}
+
+/* A store that puts another vault's well-formed objects in place of ours, each kind by itself and all together. */
+static void test_lies(void)
+{
+    static const char *const kinds[] = {"vault", "keys", "roster"};
+    char why[200], folder[32];
+    for (unsigned mask = 1; mask < 8; mask++) {
+        snprintf(folder, sizeof(folder), "lie-%u", mask);
+        for (unsigned k = 0; k < 3; k++)
+            copy_objects(mask & 1u << k ? "other" : "s1", folder, kinds[k]);
+        size_t before = objects(folder);
+        CHECK(clone("y", folder, code, why) != 0);
+        CHECK_EQ(objects(folder), before); /* and nothing is told to it */
+    }
+    CHECK(!left_over());
+}
+
+static void test_damage(void)
+{
+    static const char *const kinds[] = {"vault", "keys", "roster"};
+    char why[200], folder[32];
+    for (unsigned k = 0; k < 3; k++) {
+        snprintf(folder, sizeof(folder), "without-%u", k);
+        for (unsigned i = 0; i < 3; i++)
+            if (i != k)
+                copy_objects("s1", folder, kinds[i]);
+        int err = clone("z", folder, code, why);
+        CHECK(err == (k == 0 ? ERR_NOTOURS : ERR_FORMAT));
+    }
+    CHECK(!left_over());
+}
+
+static int push(struct device *d, const char *folder, uint32_t id)
+{
+    struct push_result r;
+    struct stores_handle h = {.id = id, .store = folder_open(folder)};
+    struct push_params params = {.vault = d->v, .stores = &h, .count = 1};
+    int err = push_run(&params, &r);
+    store_close(h.store);
+    return err;
+}
+
+/* The same names, sizes and attributes on both; bytes come when they are read, which is another test's matter. */
+struct walk {
+    struct vault *there;
+    uint64_t dir;
+    size_t seen, different;
+};
+
+static int walk_each(void *ctx, const char *name, size_t len, uint64_t cookie,
+                     const struct inode *in)
+{
+    struct walk *w = ctx;
+    struct inode got;
+    (void)cookie;
+    if (name[0] == '.')
+        return 0;
+    w->seen++;
+    if (tree_lookup(w->there, w->dir, name, len, &got) || got.ino != in->ino ||
+        got.size != in->size || got.mode != in->mode || got.mtime != in->mtime ||
+        got.nlink != in->nlink)
+        w->different++;
+    return 0;
+}
+
+static void test_clone(struct device *d)
+{
+    char why[200];
+    struct device second, third;
+    struct stores_item item = {0}, *items;
+    uint32_t id;
+    size_t n;
+    folder_url("s1", item.url);
+    CHECK_EQ(stores_add(d->v, &item, &id), 0);
+    CHECK_EQ(stores_add(d->v, &item, &id), ERR_EXIST);
+    make_file(d->v, INODE_ROOT, "photo", "0123456789", 10);
+    uint64_t dir = make_dir(d->v, INODE_ROOT, "dir");
+    make_file(d->v, dir, "inside", "abc", 3);
+    CHECK_EQ(push(d, "s1", id), 0);
+
+    /* Each call to the store fails once: nothing is left, and the next try works. */
+    struct store *real = folder_open("s1");
+    int err = -1;
+    for (long at = 0; at < 40 && err; at++) {
+        struct fault f;
+        struct store *s = folder_open("s1");
+        fault_init(&f, s);
+        f.countdown = at;
+        f.after = at & 1;
+        err = clone_to("second", &f.s, "s1", code, why, &second);
+        CHECK(!left_over());
+        CHECK(err == 0 || access(second.path, F_OK) != 0);
+        store_close(s);
+    }
+    CHECK_EQ(err, 0);
+    store_close(real);
+    device_open(&second);
+    CHECK(!memcmp(vault_id(second.v), vault_id(d->v), 32));
+    CHECK(vault_keyring(second.v)->device_tag != vault_keyring(d->v)->device_tag);
+    CHECK(memcmp(vault_keyring(second.v)->device_key, vault_keyring(d->v)->device_key, 32) != 0);
+    CHECK(stores_load(second.v, &items, &n) == 0 && n == 1 && !strcmp(items[0].url, item.url));
+    stores_free(items, n);
+    struct walk w = {.there = second.v, .dir = INODE_ROOT};
+    CHECK_EQ(tree_readdir(d->v, INODE_ROOT, 0, walk_each, &w), 0);
+    CHECK(w.seen == 2 && w.different == 0);
+    w.dir = dir;
+    CHECK_EQ(tree_readdir(d->v, dir, 0, walk_each, &w), 0);
+    CHECK(w.seen == 3 && w.different == 0);
+
+    /* It belongs: the first device sees it in the roster, its box opens, and it can push. */
+    struct roster *roster;
+    size_t fresh;
+    struct store *s = folder_open("s1");
+    CHECK_EQ(members_load(d->v, &roster), 0);
+    CHECK_EQ(members_fetch(s, roster, &fresh), 0);
+    CHECK(fresh >= 1 && roster_by_tag(roster, vault_keyring(second.v)->device_tag));
+    CHECK_EQ(members_save(d->v, roster), 0);
+    struct keyring *k = keyring_new();
+    struct sign_keys *keys =
+        sign_keys_new(vault_keyring(second.v)->sign_seed, vault_keyring(second.v)->box_seed);
+    char name[KEYBOX_NAME_LEN];
+    struct bytes_out box;
+    bytes_out_init(&box);
+    keybox_name(roster_by_tag(roster, vault_keyring(second.v)->device_tag), name);
+    CHECK_EQ(store_get(s, name, 0, 0, KEYBOX_MAX, &box), 0);
+    CHECK_EQ(keybox_open(box.p, box.len, vault_id(d->v), roster, keys, k), 0);
+    CHECK(k->epoch_count == 1 && !memcmp(k->epochs[0].key, vault_keyring(d->v)->epochs[0].key, 32));
+    bytes_out_release(&box);
+    sign_keys_free(keys);
+    keyring_free(k);
+    roster_free(roster);
+    store_close(s);
+    make_file(second.v, dir, "from second", "xyz", 3);
+    CHECK_EQ(push(&second, "s1", 1), 0);
+
+    /* A third one sees what both did. */
+    CHECK_EQ(clone("third", "s1", code, why), 0);
+    snprintf(third.path, sizeof(third.path), "%s/third", fixture_base);
+    device_close(&second); /* guarded memory holds two open vaults */
+    device_open(&third);
+    struct inode in;
+    CHECK(tree_lookup(third.v, dir, "from second", 11, &in) == 0 && in.size == 3);
+    CHECK(tree_lookup(third.v, INODE_ROOT, "photo", 5, &in) == 0 && in.size == 10);
+    device_close(&third);
+}
+
+int main(void)
+{
+    struct device d = {0}, other = {0};
+    fixture_start();
+    device_init(&d, "vault", code);
+    device_init(&other, "elsewhere", other_code);
+    test_prepare(&d, &other);
+    device_close(&other);
+    test_prepare_interrupted(&d);
+    test_refusals(&d);
+    test_lies();
+    test_damage();
+    test_clone(&d);
+    device_close(&d);
+    fixture_rm(fixture_base);
+    return check_done();
+}
