@@ -220,12 +220,12 @@ static void test_clone(struct device *d)
     /* Each call to the store fails once: nothing is left, and the next try works. */
     struct store *real = folder_open("s1");
     int err = -1;
-    for (long at = 0; at < 40 && err; at++) {
+    for (long at = 0; at < 60 && err; at++) {
         struct fault f;
         struct store *s = folder_open("s1");
         fault_init(&f, s);
         f.countdown = at;
-        f.after = at & 1;
+        f.after = at & 2;
         err = clone_to("second", &f.s, "s1", code, why, &second);
         CHECK(!left_over());
         CHECK(err == 0 || access(second.path, F_OK) != 0);
