@@ -271,6 +271,27 @@ class Vault:
         elif kind == 14:
             del self.kv[(ino, r[1])]
 
+    KV = {  # space: lengths of keys (or the keys), of values; None: any
+        'head': (4, 40), 'clock': ([b'lamport'], 8), 'counter': ([b'pack', b'store'], 8), 'pack': (8, 40), 'pack-hash': (32, 8),
+        'pack-missing': (12, 0), 'pack-fill': (4, 16), 'outbox': (8, None), 'acked': (8, 8), 'watch': (4, 20), 'rest': (8, 8),
+        'roster': (32, None), 'keybox': ([b'own'], None), 'store': (4, None), 'engine': ([b'last-sync'], 8), 'chain': (12, 32), 'when': (12, 8),
+        'chain-own': ([b'seq'], 8), 'absent': (None, 12), 'again': (8, 8), 'doomed': (8, 12), 'proof': (12, None), 'gone-entry': (None, 12),
+        'gone-inode': (8, 12)}
+
+    def check_kv(self):
+        """Everything in the table kv is what the page says. [ledger] [stores-item] [tombstone]"""
+        for (space, key), value in self.kv.items():
+            need(space in self.KV, 'an unknown space ' + space)
+            keys, length = self.KV[space]
+            need(keys is None or (len(key) == keys if isinstance(keys, int) else key in keys), 'another key in ' + space)
+            need(length in (None, len(value)), 'another value in ' + space)
+            if space == 'store':
+                f = In(value)
+                need(f.u16() == 1 and f.u8() < 16, 'a store of another version')
+                need(f.var16(2000).startswith((b'file:', b'http', b's3:')) and f.var16(1023) is not None, 'a wrong URL')
+                f.var16(4096), f.var16(4096), f.var16(4096)
+                f.end()
+
     def check_store(self, directory):
         """What the vault says of the store, against the store. [ledger] [keybox]"""
         store, k = Store(directory), self.keyring
@@ -315,6 +336,7 @@ class Vault:
 def read_vault(directory, pass_file, out, store=None):
     with open(pass_file, 'rb') as f:
         vault = Vault(directory, f.readline().rstrip(b'\n'))
+    vault.check_kv()
     tree, said = vault.tree, {}
     if store:
         said['outbox'] = vault.check_store(store)
