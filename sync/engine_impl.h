@@ -58,7 +58,9 @@ struct engine_watch {
     struct engine *e;
     const atomic_bool *cancel; /* besides e->halt; may be NULL */
     atomic_bool stop;          /* turned true for push and pull: cancelled */
-    atomic_bool done;
+    pthread_mutex_t lock; /* guards done */
+    pthread_cond_t cond;
+    bool done;
     pthread_t thread;
 };
 int engine_watch_begin(struct engine_watch *w, struct engine *e, const atomic_bool *cancel);

@@ -35,14 +35,21 @@ int engine_lock_run(struct engine *e, const atomic_bool *cancel)
 static void *watch(void *ctx)
 {
     struct engine_watch *w = ctx;
-    while (!atomic_load(&w->done)) {
+    pthread_mutex_lock(&w->lock);
+    while (!w->done) {
+        struct timespec until;
         if (atomic_load(&w->e->halt) || (w->cancel && atomic_load(w->cancel))) {
             atomic_store(&w->stop, true);
             for (size_t i = 0; i < w->e->count; i++) /* the run that we belong to holds them open */
                 store_cancel(w->e->handles[i].store);
         }
-        sleep_ms(POLL_MS);
+        clock_gettime(CLOCK_MONOTONIC, &until);
+        until.tv_nsec += POLL_MS * 1000000;
+        until.tv_sec += until.tv_nsec / 1000000000;
+        until.tv_nsec %= 1000000000;
+        pthread_cond_clockwait(&w->cond, &w->lock, CLOCK_MONOTONIC, &until);
     }
+    pthread_mutex_unlock(&w->lock);
     return NULL;
 }
 
@@ -50,8 +57,10 @@ int engine_watch_begin(struct engine_watch *w, struct engine *e, const atomic_bo
 {
     w->e = e;
     w->cancel = cancel;
+    w->done = false;
     atomic_init(&w->stop, false);
-    atomic_init(&w->done, false);
+    pthread_mutex_init(&w->lock, NULL);
+    pthread_cond_init(&w->cond, NULL);
     for (size_t i = 0; i < e->count; i++)
         store_resume(e->handles[i].store);
     return pthread_create(&w->thread, NULL, watch, w) == 0 ? 0 : ERR_NOMEM;
@@ -59,8 +68,13 @@ int engine_watch_begin(struct engine_watch *w, struct engine *e, const atomic_bo
 
 void engine_watch_end(struct engine_watch *w)
 {
-    atomic_store(&w->done, true);
+    pthread_mutex_lock(&w->lock);
+    w->done = true;
+    pthread_cond_signal(&w->cond);
+    pthread_mutex_unlock(&w->lock);
     pthread_join(w->thread, NULL);
+    pthread_cond_destroy(&w->cond);
+    pthread_mutex_destroy(&w->lock);
     for (size_t i = 0; i < w->e->count; i++)
         store_resume(w->e->handles[i].store);
 }

@@ -156,21 +156,43 @@ static int apply_head(struct merge *m)
     return err ? err : ledger_clock_raise(m->ix, h->lamport);
 }
 
-/* What a batch says of an inode may come in any order, so what makes inodes goes first. */
-static int apply_all(struct merge *m)
+/* What makes inodes goes first; who lost a name is looked at before what nobody names is deleted. */
+static unsigned pass_of(const struct batch_record *r)
+{
+    switch (r->kind) {
+    case BATCH_PACK:
+    case BATCH_ATTR:
+        return 0;
+    case BATCH_GONE:
+        return 2;
+    default:
+        return 1;
+    }
+}
+
+static int apply_pass(struct merge *m, unsigned pass)
 {
     int err = 0;
-    for (int pass = 0; pass < 2; pass++)
-        for (size_t i = 0; i < m->batch->count && !err; i++) {
-            const struct batch_record *r = &m->batch->records[i];
-            if ((r->kind == BATCH_PACK || r->kind == BATCH_ATTR) != (pass == 0))
-                continue;
-            err = merge_step(m, 2048);
-            if (!err)
-                err = apply_record(m, r);
-        }
+    for (size_t i = 0; i < m->batch->count && !err; i++) {
+        const struct batch_record *r = &m->batch->records[i];
+        if (pass_of(r) != pass)
+            continue;
+        err = merge_step(m, 2048);
+        if (!err)
+            err = apply_record(m, r);
+    }
+    return err;
+}
+
+static int apply_all(struct merge *m)
+{
+    int err = apply_pass(m, 0);
+    if (!err)
+        err = apply_pass(m, 1);
     if (!err)
         err = merge_lost_mend(m);
+    if (!err)
+        err = apply_pass(m, 2);
     return err ? err : apply_head(m);
 }
 

@@ -14,13 +14,15 @@
  *              so does a deleted file that was concurrently changed, or a folder with an entry that its deleter had not seen.
  *   folders    have one name: the later one. A move that would make a cycle is undone.
  *   GONE       is obeyed only for inodes without names; who refuses it publishes the inode whole again, for those who obeyed.
- *   strangers  a name for an inode (or in a folder) that is not here shows an empty stand-in, which is never published, until
- *              the device that still has it publishes it.
+ *   strangers  a name for an inode (or in a folder) that is not here shows an empty stand-in until the device that
+ *              still has it publishes it.
  *
  * merge's own tables (keys big-endian, values little-endian):
  *   "absent"  parent u64, name   lamport u64, device u32: the version of the deletion of that name
  *   "again"   ino u64            i64 ctime: the inode is dirty only because it is published again (unless ctime has changed since), and
  *                                its content is to be sent whole
+ *   "stand-in"  ino u64          (empty): the inode is a stand-in for one that is not here
+ *   "nameless"  ino u64          parent u64, name: the last name of a file, which was deleted elsewhere
  *   "doomed"  ino u64            lamport u64, device u32: a folder whose name was deleted there with that version; it goes when it is empty
  *
  * A batch is checked whole before anything is changed. It is applied in as few index groups as the size of a note allows (one, nearly always);
@@ -67,6 +69,8 @@ int merge_published_deletion(struct index *ix, uint64_t parent, const char *name
                              struct version version);
 /* Everything that was dirty of the inode was put into a batch. */
 int merge_published_inode(struct index *ix, uint64_t ino);
+/* Names may point at a stand-in; it is published only if it was changed, and whoever has the real one keeps that. */
+int merge_is_stand_in(struct index *ix, uint64_t ino, bool *stand_in);
 /* Must the content be sent whole? */
 int merge_wants_whole(struct index *ix, uint64_t ino, bool *whole);
 

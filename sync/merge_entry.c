@@ -79,6 +79,17 @@ static int refuse(struct merge *m, const struct batch_record *r)
     return err ? err : merge_pending_put(m, r->u.entry.parent, name, len, m->version);
 }
 
+/* What is at the name. One that was never published builds on the deletion before it, if there was one. */
+static int get_current(struct merge *m, const struct batch_record *r, struct entry *cur)
+{
+    const char *name = r->u.entry.name;
+    const size_t len = r->u.entry.name_len;
+    int err = index_entry_get(m->ix, r->u.entry.parent, name, len, cur);
+    if (err || cur->version.lamport)
+        return err;
+    return merge_absent_get(m, r->u.entry.parent, name, len, &cur->version);
+}
+
 /* ---- a name points at an inode ---- */
 
 /* The folder leaves its old name. The author's own deletion of it comes next, usually; else everybody is told. */
@@ -157,7 +168,7 @@ static int put(struct merge *m, const struct batch_record *r)
 {
     struct entry cur, old;
     enum admit answer;
-    int err = index_entry_get(m->ix, r->u.entry.parent, r->u.entry.name, r->u.entry.name_len, &cur);
+    int err = get_current(m, r, &cur);
     if (err && err != ERR_NOENT)
         return err;
     const bool there = !err;
@@ -212,7 +223,7 @@ static int delete_dir(struct merge *m, struct entry *cur)
 static int delete (struct merge *m, const struct batch_record *r)
 {
     struct entry cur;
-    int err = index_entry_get(m->ix, r->u.entry.parent, r->u.entry.name, r->u.entry.name_len, &cur);
+    int err = get_current(m, r, &cur);
     if (err)
         return err == ERR_NOENT ? delete_absent(m, r) : err;
     if (!merge_before(cur.version, m->version))
@@ -227,6 +238,52 @@ int merge_entry(struct merge *m, const struct batch_record *r)
     return r->u.entry.ino ? put(m, r) : delete (m, r);
 }
 
+/* ---- an inode is deleted ---- */
+
+/* Somebody names it, or something is in it: it stays, and is published for those who have deleted it. */
+static int gone_named(struct merge *m, struct inode *inode)
+{
+    struct entry entry;
+    bool alive, empty;
+    if (!S_ISDIR(inode->mode))
+        return merge_republish(m, inode);
+    int err = merge_name_of_dir(m, inode, &entry);
+    if (err)
+        return err == ERR_NOENT ? 0 : err;
+    if (entry.version.lamport || entry.dirty)
+        return merge_republish(m, inode);
+    /* only a stand-in's name */
+    err = merge_dir_alive(m, inode->ino, &alive, &empty);
+    if (err || empty)
+        return err ? err : merge_dir_emptied(m, inode->ino);
+    return alive ? merge_name_settle(m, inode->ino) : 0;
+}
+
+static int delete_inode(struct merge *m, uint64_t ino)
+{
+    merge_tell(m, ino, NULL, 0);
+    int err = index_inode_del(m->ix, ino);
+    if (!err)
+        err = merge_nameless_del(m, ino);
+    return err ? err : merge_stand_in_mark(m, ino, false);
+}
+
+/* It lost its last name. Was it changed by somebody of whose change its deleter did not know when it deleted it? */
+static int gone_nameless(struct merge *m, const struct inode *inode, const struct batch_record *r)
+{
+    struct merge_lost lost;
+    uint32_t edited;
+    int err = merge_edited(m, inode, &edited);
+    if (err)
+        return err;
+    if (!edited && !merge_before(r->base, inode->attr_version))
+        return delete_inode(m, inode->ino);
+    err = merge_nameless_get(m, inode->ino, &lost);
+    if (err == ERR_NOENT) /* unlinked here, too */
+        return delete_inode(m, inode->ino);
+    return err ? err : merge_name_again(m, &lost, edited ? m->self : inode->attr_version.device);
+}
+
 int merge_gone(struct merge *m, const struct batch_record *r)
 {
     struct inode inode;
@@ -234,8 +291,9 @@ int merge_gone(struct merge *m, const struct batch_record *r)
     bool any, alive, empty;
     const uint64_t ino = r->u.gone.ino;
     int err = index_inode_get(m->ix, ino, &inode);
+    /* Ours, if it waits, is published all the same: what was skipped because of it comes back by that (merge_inode.c). */
     if (err == ERR_NOENT)
-        return merge_gone_drop(m, ino); /* the same is published */
+        return 0;
     if (!err)
         err = merge_doomed_get(m, ino, &doomed, &any);
     if (err)
@@ -243,12 +301,9 @@ int merge_gone(struct merge *m, const struct batch_record *r)
     if (any) /* all of its entries that were deleted were named before: what it still holds is new */
         return merge_undoom(m, ino);
     if (inode.nlink)
-        return inode.attr_version.lamport || inode.dirty ? merge_republish(m, &inode) : 0;
-    if (S_ISDIR(inode.mode)) {
-        err = merge_dir_alive(m, ino, &alive, &empty);
-        if (err || !empty)
-            return err;
-    }
-    merge_tell(m, ino, NULL, 0);
-    return index_inode_del(m->ix, ino);
+        return gone_named(m, &inode);
+    if (!S_ISDIR(inode.mode))
+        return gone_nameless(m, &inode, r);
+    err = merge_dir_alive(m, ino, &alive, &empty);
+    return err || !empty ? err : delete_inode(m, ino);
 }

@@ -71,11 +71,15 @@ int merge_doomed_put(struct merge *m, uint64_t ino, struct version v);
 int merge_doomed_del(struct merge *m, uint64_t ino);
 /* Is the deletion of this inode waiting to be published ("gone-inode")? */
 int merge_gone_pending(struct merge *m, uint64_t ino, bool *any);
-int merge_gone_drop(struct merge *m, uint64_t ino);
 #define MERGE_AGAIN_EDITED INT64_MIN /* as ctime: really changed here, but to be sent whole */
 int merge_again_put(struct merge *m, uint64_t ino, int64_t ctime);
 /* The bits of inode->dirty that are real changes of this device. */
 int merge_edited(struct merge *m, const struct inode *inode, uint32_t *bits);
+int merge_stand_in_mark(struct merge *m, uint64_t ino, bool stand_in);
+/* The last name of a file; get: ERR_NOENT. */
+int merge_nameless_put(struct merge *m, const struct merge_lost *name);
+int merge_nameless_get(struct merge *m, uint64_t ino, struct merge_lost *name);
+int merge_nameless_del(struct merge *m, uint64_t ino);
 /* After bits of inode->dirty were cleared or ctime was replaced: keeps "again" in step. ${same}: it was not edited before. */
 int merge_again_follow(struct merge *m, const struct inode *inode, bool same);
 /* Marks everything of the inode to be published again. Stores it. */
@@ -89,6 +93,8 @@ int merge_name_set(struct merge *m, uint64_t parent, const char *name, size_t le
 /* Takes the name away. ${pending}: as a local deletion on base ${version}; else deleted with that version ({0,0}: no trace). */
 int merge_name_clear(struct merge *m, const struct entry *entry, struct version version,
                      bool pending);
+/* What was named by a stand-in's name is named so for all, since something of ours is in it. */
+int merge_name_settle(struct merge *m, uint64_t dir);
 /* Marks the entry as a local change on base ${version}. */
 int merge_name_assert(struct merge *m, struct entry *entry, struct version version);
 /* Gives the inode the conflict name in the folder, after the device and the date of ${mtime}. */
@@ -98,8 +104,12 @@ int merge_name_conflict(struct merge *m, uint64_t parent, const char *name, size
 int merge_name_of_dir(struct merge *m, const struct inode *dir, struct entry *entry);
 /* Does the folder hold something that the author of the batch had not seen? */
 int merge_dir_alive(struct merge *m, uint64_t ino, bool *alive, bool *empty);
+/* After an entry went from the folder: if it was the last, what waits for that is done. */
+int merge_dir_emptied(struct merge *m, uint64_t ino);
 /* The folder's name was deleted, but it stays. */
 int merge_undoom(struct merge *m, uint64_t ino);
+/* Gives an inode that lost its last name, though it was changed, that name again, or the conflict name after ${device}. */
+int merge_name_again(struct merge *m, const struct merge_lost *lost, uint32_t device);
 /* At the end of the batch: what lost its last name though it was changed concurrently gets one. */
 int merge_lost_mend(struct merge *m);
 

@@ -37,7 +37,16 @@ static int make(struct merge *m, const struct batch_record *r)
     if (err || pending)
         return err; /* who still has it publishes it whole when our deletion gets there */
     take_attr(&inode, &r->u.attr.inode, m->version);
-    return store_attr(m, &inode, r);
+    err = store_attr(m, &inode, r);
+    return err ? err : merge_stand_in_mark(m, inode.ino, false); /* one that was unlinked here */
+}
+
+/* Somebody changed a stand-in of what is here: it stays as it is, and they get it. */
+static int keep_real(struct merge *m, struct inode *inode)
+{
+    inode->attr_version = m->version;
+    int err = merge_republish(m, inode);
+    return err ? err : merge_again_put(m, inode->ino, MERGE_AGAIN_EDITED);
 }
 
 int merge_attr(struct merge *m, const struct batch_record *r)
@@ -49,9 +58,20 @@ int merge_attr(struct merge *m, const struct batch_record *r)
         return err == ERR_NOENT ? make(m, r) : err;
     if (!merge_before(inode.attr_version, m->version))
         return 0;
+    bool stand_in;
+    err = merge_is_stand_in(m->ix, inode.ino, &stand_in);
+    if (!err && stand_in)
+        err = merge_stand_in_mark(m, inode.ino, false); /* it is here now */
+    if (err)
+        return err;
+    if (r->base.lamport == 0 && inode.attr_version.lamport && inode.ino != INODE_ROOT &&
+        inode.ino >> INODE_TAG_SHIFT != MERGE_TAG)
+        return keep_real(m, &inode);
     err = merge_edited(m, &inode, &edited);
     if (err)
         return err;
+    if (stand_in)
+        edited &= ~(uint32_t)DIRTY_ATTR; /* what was changed of it were not its attributes */
     if (edited & DIRTY_ATTR) {
         inode.attr_version = m->version; /* ours is published on top of it */
         return index_inode_put(m->ix, &inode);

@@ -30,7 +30,7 @@ static int get_or_make(struct merge *m, uint64_t ino, uint32_t type, struct inod
     err = index_inode_put(m->ix, inode);
     if (!err && type == S_IFLNK)
         err = index_target_put(m->ix, ino, "?", 1);
-    return err;
+    return err ? err : merge_stand_in_mark(m, ino, true);
 }
 
 static int parent_links(struct merge *m, uint64_t parent, bool up)
@@ -48,9 +48,10 @@ static int parent_links(struct merge *m, uint64_t parent, bool up)
 static int link_inode(struct merge *m, struct inode *inode, uint64_t parent)
 {
     if (!S_ISDIR(inode->mode)) {
-        inode->nlink++;
+        const bool first = inode->nlink++ == 0;
         inode->parent = 0;
-        return index_inode_put(m->ix, inode);
+        int err = index_inode_put(m->ix, inode);
+        return err || !first ? err : merge_nameless_del(m, inode->ino);
     }
     uint32_t subdirs = 0;
     int err = index_entry_scan(m->ix, inode->ino, 0, false, count_one, &subdirs);
@@ -76,7 +77,7 @@ static int note_lost(struct merge *m, const struct entry *entry)
     l->parent = entry->parent;
     l->len = entry->name_len;
     memcpy(l->name, entry->name, l->len);
-    return 0;
+    return entry->type == S_IFDIR ? 0 : merge_nameless_put(m, l);
 }
 
 static int unlink_inode(struct merge *m, const struct entry *entry)
@@ -173,7 +174,33 @@ int merge_name_set(struct merge *m, uint64_t parent, const char *name, size_t le
     }
     merge_tell(m, parent, name, len);
     merge_tell(m, parent, NULL, 0);
+    if (!err && dirty)
+        err = merge_name_settle(m, parent);
     return err ? err : merge_undoom(m, parent);
+}
+
+int merge_name_settle(struct merge *m, uint64_t dir)
+{
+    struct inode inode;
+    struct entry entry;
+    for (unsigned depth = 0; depth < DEPTH_MAX && dir != INODE_ROOT; depth++) {
+        int err = index_inode_get(m->ix, dir, &inode);
+        if (!err)
+            err = merge_name_of_dir(m, &inode, &entry);
+        if (err)
+            return err == ERR_NOENT ? 0 : err;
+        if (entry.version.lamport == 0 && !entry.dirty) {
+            entry.dirty = true;
+            m->local = true;
+            err = index_entry_put(m->ix, &entry);
+            if (!err)
+                err = merge_republish(m, &inode);
+            if (err)
+                return err;
+        }
+        dir = inode.parent;
+    }
+    return 0;
 }
 
 int merge_name_clear(struct merge *m, const struct entry *entry, struct version version,
@@ -190,25 +217,38 @@ int merge_name_clear(struct merge *m, const struct entry *entry, struct version 
     merge_tell(m, entry->parent, NULL, 0);
     if (err)
         return err;
-    /* a folder that waits to be empty */
+    return merge_dir_emptied(m, entry->parent);
+}
+
+/* A folder that waits to be empty goes, and a stand-in's name that nothing is below any more. */
+int merge_dir_emptied(struct merge *m, uint64_t ino)
+{
     struct version doomed;
-    bool any, full;
+    bool any, full, stand_in;
     struct inode dir;
     struct entry up;
-    err = merge_doomed_get(m, entry->parent, &doomed, &any);
-    if (err || !any)
-        return err;
-    err = index_entry_any(m->ix, entry->parent, &full);
+    int err = index_entry_any(m->ix, ino, &full);
     if (err || full)
         return err;
-    err = merge_doomed_del(m, entry->parent);
-    if (!err)
-        err = index_inode_get(m->ix, entry->parent, &dir);
+    err = index_inode_get(m->ix, ino, &dir);
     if (!err)
         err = merge_name_of_dir(m, &dir, &up);
     if (!err)
+        err = merge_doomed_get(m, ino, &doomed, &any);
+    if (!err)
+        err = merge_is_stand_in(m->ix, ino, &stand_in);
+    if (err)
+        return err == ERR_NOENT ? 0 : err;
+    if (!any && (up.version.lamport || up.dirty))
+        return 0;
+    if (any)
+        err = merge_doomed_del(m, ino);
+    if (!err)
         err = merge_name_clear(m, &up, doomed, false);
-    return err == ERR_NOENT ? 0 : err;
+    if (err || !stand_in)
+        return err;
+    err = index_inode_del(m->ix, ino);
+    return err ? err : merge_stand_in_mark(m, ino, false);
 }
 
 int merge_name_assert(struct merge *m, struct entry *entry, struct version version)
@@ -218,6 +258,8 @@ int merge_name_assert(struct merge *m, struct entry *entry, struct version versi
     entry->dirty = true;
     m->local = true;
     int err = index_entry_put(m->ix, entry);
+    if (!err)
+        err = merge_name_settle(m, entry->parent);
     if (!err)
         err = index_inode_get(m->ix, entry->ino, &inode);
     return err ? err : merge_republish(m, &inode);
@@ -388,10 +430,28 @@ static int changed_unseen(struct merge *m, const struct inode *inode, uint32_t *
     return 0;
 }
 
-static int mend_one(struct merge *m, const struct merge_lost *l)
+int merge_name_again(struct merge *m, const struct merge_lost *l, uint32_t device)
 {
     struct inode inode;
     struct entry there;
+    int err = index_inode_get(m->ix, l->ino, &inode);
+    if (err)
+        return err;
+    const uint32_t type = inode.mode & S_IFMT;
+    err = index_entry_get(m->ix, l->parent, l->name, l->len, &there);
+    if (err == ERR_NOENT)
+        err = merge_name_set(m, l->parent, l->name, l->len, l->ino, type, (struct version){0, 0},
+                             true);
+    else if (!err)
+        err = merge_name_conflict(m, l->parent, l->name, l->len, l->ino, type, device, inode.mtime);
+    if (!err)
+        err = index_inode_get(m->ix, l->ino, &inode);
+    return err ? err : merge_republish(m, &inode);
+}
+
+static int mend_one(struct merge *m, const struct merge_lost *l)
+{
+    struct inode inode;
     uint32_t device = m->self;
     bool changed = false, empty;
     int err = index_inode_get(m->ix, l->ino, &inode);
@@ -403,16 +463,7 @@ static int mend_one(struct merge *m, const struct merge_lost *l)
         err = changed_unseen(m, &inode, &device, &changed);
     if (err || !changed)
         return err;
-    err = index_entry_get(m->ix, l->parent, l->name, l->len, &there);
-    if (err == ERR_NOENT)
-        err = merge_name_set(m, l->parent, l->name, l->len, l->ino, inode.mode & S_IFMT,
-                             (struct version){0, 0}, true);
-    else if (!err)
-        err = merge_name_conflict(m, l->parent, l->name, l->len, l->ino, inode.mode & S_IFMT,
-                                  device, inode.mtime);
-    if (!err)
-        err = index_inode_get(m->ix, l->ino, &inode);
-    return err ? err : merge_republish(m, &inode);
+    return merge_name_again(m, l, device);
 }
 
 int merge_lost_mend(struct merge *m)

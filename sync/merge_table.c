@@ -50,6 +50,18 @@ static int del(struct index *ix, const char *space, const void *key, size_t len)
     return err == ERR_NOENT ? 0 : err;
 }
 
+static int has(struct index *ix, const char *space, uint64_t ino, bool *yes)
+{
+    uint8_t key[8];
+    struct bytes_out value;
+    be64(key, ino);
+    bytes_out_init(&value);
+    int err = index_kv_get(ix, space, key, sizeof(key), &value);
+    *yes = !err;
+    bytes_out_release(&value);
+    return err == ERR_NOENT ? 0 : err;
+}
+
 int merge_absent_get(struct merge *m, uint64_t parent, const char *name, size_t len,
                      struct version *v)
 {
@@ -117,13 +129,6 @@ int merge_gone_pending(struct merge *m, uint64_t ino, bool *any)
     return get_version(m->ix, "gone-inode", key, sizeof(key), &v, any);
 }
 
-int merge_gone_drop(struct merge *m, uint64_t ino)
-{
-    uint8_t key[8];
-    be64(key, ino);
-    return del(m->ix, "gone-inode", key, sizeof(key));
-}
-
 /* ---- published again ---- */
 
 int merge_again_put(struct merge *m, uint64_t ino, int64_t ctime)
@@ -163,9 +168,11 @@ int merge_again_follow(struct merge *m, const struct inode *inode, bool same)
 int merge_republish(struct merge *m, struct inode *inode)
 {
     uint32_t bits;
-    if (inode->attr_version.lamport == 0 && !inode->dirty)
-        return 0; /* a stand-in: others have the real one */
-    int err = merge_edited(m, inode, &bits);
+    bool stand_in;
+    int err = merge_is_stand_in(m->ix, inode->ino, &stand_in);
+    if (err || stand_in)
+        return err;
+    err = merge_edited(m, inode, &bits);
     if (err)
         return err;
     inode->dirty |= DIRTY_ATTR | DIRTY_XATTR;
@@ -174,6 +181,57 @@ int merge_republish(struct merge *m, struct inode *inode)
     m->local = true;
     err = index_inode_put(m->ix, inode);
     return err ? err : merge_again_put(m, inode->ino, bits ? MERGE_AGAIN_EDITED : inode->ctime);
+}
+
+/* ---- stand-ins, and files without a name ---- */
+
+int merge_stand_in_mark(struct merge *m, uint64_t ino, bool stand_in)
+{
+    uint8_t key[8];
+    be64(key, ino);
+    return stand_in ? index_kv_put(m->ix, "stand-in", key, sizeof(key), "", 0)
+                    : del(m->ix, "stand-in", key, sizeof(key));
+}
+
+int merge_is_stand_in(struct index *ix, uint64_t ino, bool *stand_in)
+{
+    return has(ix, "stand-in", ino, stand_in);
+}
+
+int merge_nameless_put(struct merge *m, const struct merge_lost *name)
+{
+    uint8_t key[8], value[NAME_KEY];
+    be64(key, name->ino);
+    return index_kv_put(m->ix, "nameless", key, sizeof(key), value,
+                        name_key(value, name->parent, name->name, name->len));
+}
+
+int merge_nameless_get(struct merge *m, uint64_t ino, struct merge_lost *name)
+{
+    uint8_t key[8];
+    struct bytes_out value;
+    be64(key, ino);
+    bytes_out_init(&value);
+    int err = index_kv_get(m->ix, "nameless", key, sizeof(key), &value);
+    if (!err && (value.len < 9 || value.len > NAME_KEY))
+        err = ERR_FORMAT;
+    if (!err) {
+        name->ino = ino;
+        name->parent = 0;
+        for (size_t i = 0; i < 8; i++)
+            name->parent = name->parent << 8 | value.p[i];
+        name->len = value.len - 8;
+        memcpy(name->name, value.p + 8, name->len);
+    }
+    bytes_out_release(&value);
+    return err;
+}
+
+int merge_nameless_del(struct merge *m, uint64_t ino)
+{
+    uint8_t key[8];
+    be64(key, ino);
+    return del(m->ix, "nameless", key, sizeof(key));
 }
 
 /* ---- what push tells and asks ---- */
@@ -189,17 +247,12 @@ int merge_published_inode(struct index *ix, uint64_t ino)
 {
     uint8_t key[8];
     be64(key, ino);
-    return del(ix, "again", key, sizeof(key));
+    int err = del(ix, "again", key, sizeof(key));
+    return err ? err
+               : del(ix, "stand-in", key, sizeof(key)); /* it is one no more: others know it so */
 }
 
 int merge_wants_whole(struct index *ix, uint64_t ino, bool *whole)
 {
-    uint8_t key[8];
-    struct bytes_out value;
-    be64(key, ino);
-    bytes_out_init(&value);
-    int err = index_kv_get(ix, "again", key, sizeof(key), &value);
-    *whole = !err;
-    bytes_out_release(&value);
-    return err == ERR_NOENT ? 0 : err;
+    return has(ix, "again", ino, whole);
 }

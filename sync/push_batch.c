@@ -153,6 +153,8 @@ static int write_inode(struct draft *d, uint64_t ino)
     int err = index_inode_get(d->p->ix, ino, &inode);
     if (err || inode.nlink == 0)
         return err == ERR_NOENT ? 0 : err;
+    if (inode.attr_version.lamport == 0)
+        inode.dirty |= DIRTY_ATTR; /* also of a stand-in that was changed (merge.h) */
     /* Content first: it is what may hold the rest back. */
     if (inode.dirty & DIRTY_CONTENT)
         err = push_content(d, &inode, &held, &item.rest);
@@ -228,6 +230,8 @@ static int is_published(struct draft *d, uint64_t ino, bool *published)
         return 0;
     int err = index_inode_get(d->p->ix, ino, &inode);
     *published = !err && inode.attr_version.lamport != 0;
+    if (!err && !*published)
+        err = merge_is_stand_in(d->p->ix, ino, published); /* another device has published it */
     return err == ERR_NOENT ? 0 : err;
 }
 
@@ -380,7 +384,7 @@ static int settle_inode(struct draft *d, const struct draft_item *item, struct v
     int err = index_inode_get(ix, item->ino, &inode);
     if (err)
         return err;
-    if (inode.dirty & DIRTY_ATTR)
+    if (inode.dirty & DIRTY_ATTR || inode.attr_version.lamport == 0)
         inode.attr_version = now;
     if (inode.dirty & DIRTY_XATTR)
         inode.xattr_version = now;
