@@ -125,8 +125,8 @@ static int need_dir(struct merge *m, uint64_t ino)
 /* The version that a local change of a name which is not there builds on; its traces of deletion go. */
 static int take_base(struct merge *m, const struct entry *entry, struct version *base)
 {
-    struct version absent, pending;
-    bool any;
+    struct version absent = {0, 0}, pending = {0, 0};
+    bool any = false;
     int err = merge_absent_get(m, entry->parent, entry->name, entry->name_len, &absent);
     if (!err)
         err = merge_pending_get(m, entry->parent, entry->name, entry->name_len, &pending, &any);

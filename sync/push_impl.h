@@ -57,7 +57,7 @@ int push_packs(struct push *p);        /* push_pack.c */
 int push_mirror_packs(
     struct push *p); /* push_mirror.c: packs that a store misses, from other stores */
 int push_mirror_batches(
-    struct push *p); /* push_mirror.c: batches and roster records of other devices */
+    struct push *p); /* push_mirror.c: batches of other devices with their packs, roster records */
 int push_write_batches(struct push *p, uint64_t *held); /* push_batch.c */
 int push_outbox(struct push *p);                        /* push_outbox.c */
 

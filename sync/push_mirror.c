@@ -141,6 +141,12 @@ static int fill_store(struct push *p, struct push_store *s, struct bytes_out *by
     return 0;
 }
 
+static void note_incomplete(struct push *p, const struct push_store *s)
+{
+    if (s->incomplete)
+        push_note(p, ERR_BEHIND, "a store misses something that no other store has at hand");
+}
+
 int push_mirror_packs(struct push *p)
 {
     struct bytes_out bytes;
@@ -150,8 +156,7 @@ int push_mirror_packs(struct push *p)
         err = copy_missing(p, &p->stores[i], &bytes);
         if (!err)
             err = fill_store(p, &p->stores[i], &bytes);
-        if (p->stores[i].incomplete)
-            push_note(p, ERR_BEHIND, "a store misses packs that no other store has at hand");
+        note_incomplete(p, &p->stores[i]);
     }
     bytes_out_release(&bytes);
     return err;
@@ -178,6 +183,47 @@ static bool batch_valid(const void *ctx, const struct bytes_out *bytes)
     return ours;
 }
 
+struct named_packs {
+    struct push *p;
+    struct push_store *s;
+    struct bytes_out *bytes;
+};
+
+/* A batch comes after the packs that it names, on this store too. */
+static int named_each(void *ctx, const struct batch_record *record)
+{
+    struct named_packs *n = ctx;
+    struct ledger_pack pack = {.size = record->u.pack.size};
+    if (record->kind != BATCH_PACK)
+        return 0;
+    memcpy(pack.hash, record->u.pack.name, sizeof(pack.hash));
+    return copy_pack(n->p, n->s, &pack, n->bytes);
+}
+
+static int copy_named_packs(struct push *p, struct push_store *s, const char *name,
+                            const struct bytes_out *batch)
+{
+    struct batch_head head;
+    uint8_t hash[32];
+    struct bytes_out bytes;
+    struct named_packs n = {.p = p, .s = s, .bytes = &bytes};
+    int err = batch_open_head(batch->p, batch->len, &head, hash);
+    if (err)
+        return err;
+    const uint8_t *key = NULL;
+    for (uint32_t i = 0; i < p->keyring->epoch_count; i++)
+        if (p->keyring->epochs[i].epoch == head.epoch)
+            key = p->keyring->epochs[i].key;
+    batch_head_release(&head);
+    bytes_out_init(&bytes);
+    err = key ? batch_open_body(batch->p, batch->len, key, vault_id(p->params->vault), name,
+                                named_each, &n)
+              : ERR_NOENT;
+    bytes_out_release(&bytes);
+    return err;
+}
+
+/* 0: the store has it. Otherwise this device's batches end here for now. */
 static int copy_batch(struct push *p, struct push_store *s, const struct wanted *w,
                       struct bytes_out *bytes)
 {
@@ -185,15 +231,21 @@ static int copy_batch(struct push *p, struct push_store *s, const struct wanted 
     uint64_t size;
     batch_name(w->device->store_name, w->seq, name);
     int err = store_head(s->store, name, &size);
-    if (err == ERR_NOENT) {
-        err = fetch_elsewhere(p, s, name, BATCH_MAX, batch_valid, w, bytes);
-        if (err)
-            return err;
-        err = store_put(s->store, name, bytes->p, bytes->len);
-        if (!err)
-            push_sent(p, bytes->len);
+    if (err != ERR_NOENT)
+        return err ? push_store_note(p, s, s->store, err) : 0;
+    err = fetch_elsewhere(p, s, name, BATCH_MAX, batch_valid, w, bytes);
+    if (!err)
+        err = copy_named_packs(p, s, name, bytes);
+    if (err) {
+        /* Our own batches may speak of the same packs. */
+        s->incomplete = true;
+        return err;
     }
-    return err ? push_store_note(p, s, s->store, err) : 0;
+    err = store_put(s->store, name, bytes->p, bytes->len);
+    if (err)
+        return push_store_note(p, s, s->store, err);
+    push_sent(p, bytes->len);
+    return 0;
 }
 
 static int copy_device(struct push *p, struct push_store *s, const struct batch_head_ref *ref,
@@ -234,10 +286,12 @@ int push_mirror_batches(struct push *p)
     int err = ledger_heads(p->ix, p->self->tag, &refs, &n);
     index_unlock(p->ix);
     bytes_out_init(&bytes);
-    for (size_t i = 0; i < p->store_count && !err; i++)
+    for (size_t i = 0; i < p->store_count && !err; i++) {
         for (size_t k = 0; k < n && !err; k++)
             if (!push_store_err(p, &p->stores[i]) && !p->stores[i].incomplete)
                 err = copy_device(p, &p->stores[i], &refs[k], &bytes);
+        note_incomplete(p, &p->stores[i]);
+    }
     free(refs);
     bytes_out_release(&bytes);
     return err;

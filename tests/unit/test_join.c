@@ -4,6 +4,7 @@
 #include "sync/keybox.h"
 #include "sync/ledger.h"
 #include "sync/members.h"
+#include "sync/pull.h"
 #include "sync/push.h"
 
 static uint8_t code[CODE_LEN], other_code[CODE_LEN];
@@ -283,6 +284,42 @@ static void test_clone(struct device *d)
     device_close(&third);
 }
 
+/* The second device knows one store only; the first, which has two, brings what the second wrote to the other. */
+static void test_mirror(struct device *d)
+{
+    char why[200], command[300];
+    struct stores_item item = {0};
+    struct stores_handle h[2] = {{.id = 1, .store = folder_open("s1")},
+                                 {.store = folder_open("s2")}};
+    struct pull_params pull = {.vault = d->v, .stores = h, .count = 1};
+    struct pull_result in;
+    struct push_params params = {.vault = d->v, .stores = h, .count = 2};
+    struct push_result out;
+    struct device fourth;
+    struct inode got;
+    folder_url("s2", item.url);
+    CHECK_EQ(join_prepare_store(d->v, h[1].store, why), 0);
+    CHECK_EQ(stores_add(d->v, &item, &h[1].id), 0);
+    CHECK_EQ(pull_run(&pull, &in), 0);
+    CHECK(in.batches >= 1);
+    CHECK_EQ(push_run(&params, &out), 0);
+    for (int i = 0; i < 2; i++) {
+        snprintf(command, sizeof(command), "diff -r '%s/s1/%s' '%s/s2/%s'", fixture_base,
+                 i ? "packs" : "journal", fixture_base, i ? "packs" : "journal");
+        CHECK_EQ(system(command), 0);
+    }
+    CHECK_EQ(push_run(&params, &out), 0);
+    CHECK(out.sent == 0);
+    CHECK_EQ(clone("fourth", "s2", code, why), 0);
+    snprintf(fourth.path, sizeof(fourth.path), "%s/fourth", fixture_base);
+    device_open(&fourth);
+    CHECK(tree_lookup(fourth.v, INODE_ROOT, "dir", 3, &got) == 0);
+    CHECK(tree_lookup(fourth.v, got.ino, "from second", 11, &got) == 0 && got.size == 3);
+    device_close(&fourth);
+    store_close(h[0].store);
+    store_close(h[1].store);
+}
+
 int main(void)
 {
     struct device d = {0}, other = {0};
@@ -296,6 +333,7 @@ int main(void)
     test_lies();
     test_damage();
     test_clone(&d);
+    test_mirror(&d);
     device_close(&d);
     fixture_rm(fixture_base);
     return check_done();
