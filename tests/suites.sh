@@ -2,7 +2,7 @@
 # "N passed, N failed[, N skipped]", which are added up. $here, $build, $obscurafs come from .ci/setup.sh.
 # shellcheck shell=bash
 
-suites=(unit format gcc_clang sanitize)
+suites=(unit format attacks gcc_clang sanitize)
 declare -A suite_limit=([sanitize]=600)
 
 # count_results LOG: sums the result lines.
@@ -28,6 +28,9 @@ suite_unit() { run_meson_tests "$build"; }
 
 # obscurafs-format(5) against the code: a second reader written from it, tags, frozen values.
 suite_format() { OBSCURAFS=$obscurafs "$here/tests/fs/second_reader.sh"; }
+
+# What a hostile store can do, as a person would see it.
+suite_attacks() { OBSCURAFS=$obscurafs "$here/tests/sync/attacks.sh"; }
 
 # Both compilers, all warnings, no unchecked result.
 suite_gcc_clang() {
