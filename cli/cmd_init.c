@@ -54,7 +54,8 @@ static int make(const char *path, const struct init_options *o)
     if (rc == 0 && vault_peek(path, id, &tag) == 0) {
         if (o->code_file)
             rc = sheet_write_file(code, o->code_file);
-        if (!o->quiet && (!o->code_file || rc != 0))
+        /* also if quiet: it is shown now or never */
+        if (!o->code_file || rc != 0)
             sheet_print(code, id);
         if (!o->quiet)
             printf("Made the vault %s. Next: obscurafs mount '%s' MOUNTPOINT\n", path, path);

@@ -14,17 +14,18 @@
 
 struct waiting {
     uint64_t pending;
-    bool ended;
+    int closed; /* an err.h code */
 };
 
 static void last_words(void *ctx, const cJSON *line)
 {
     struct waiting *w = ctx;
-    const cJSON *pending = cJSON_GetObjectItemCaseSensitive(line, "pending");
-    if (cJSON_IsNumber(pending)) {
+    const cJSON *pending = cJSON_GetObjectItemCaseSensitive(line, "pending"),
+                *closed = cJSON_GetObjectItemCaseSensitive(line, "closed");
+    if (cJSON_IsNumber(pending))
         w->pending = (uint64_t)pending->valuedouble;
-        w->ended = true;
-    }
+    if (cJSON_IsNumber(closed))
+        w->closed = closed->valueint;
 }
 
 /* Is ${path} a mount whose process is gone? Not asked by stat, which the kernel may answer from what it remembers. */
@@ -71,6 +72,9 @@ static int stop(const char *what, bool no_wait, unsigned wait_s)
     if (!last || control_code(last) != 0) {
         cmd_error("%s: the process that serves it does not answer", what);
         rc = EXIT_OTHER;
+    } else if (w.closed) {
+        cmd_error("%s: locked, but the last changes may be lost: %s", what, err_text(w.closed));
+        rc = cmd_exit_code(w.closed);
     } else if (w.pending) {
         char size[16];
         fprintf(

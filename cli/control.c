@@ -32,8 +32,8 @@ static int control_dir(char *dir, size_t size)
 {
     const char *run = getenv("XDG_RUNTIME_DIR");
     struct stat st;
-    if (run && *run == '/' && stat(run, &st) == 0 && st.st_uid == geteuid() &&
-        (st.st_mode & 077) == 0)
+    if (run && *run == '/' && strlen(run) + sizeof("/obscurafs") <= size && stat(run, &st) == 0 &&
+        st.st_uid == geteuid() && (st.st_mode & 077) == 0)
         snprintf(dir, size, "%s/obscurafs", run);
     else
         snprintf(dir, size, "/tmp/obscurafs-%u", (unsigned)geteuid());

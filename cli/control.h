@@ -10,7 +10,7 @@
  *   status  -                                        -; the last holds the fields of status --json
  *   sync    -                                        progress: {"done", "total"}
  *   stop    "wait_ms"                                 -; then the process flushes, unmounts and ends; the connection closes when it
- *                                                     has, after a last line {"pending": n}
+ *                                                     has, after a last line {"pending": n, "closed": err.h code}
  *   store-add     "url", "user", "secret", "token", "ca_file", "allow_http"
  *   store-remove  "url"
  *   store-list    -                                  the last holds "stores": [{"id", "url"}]
@@ -49,8 +49,11 @@ int control_server_start(struct control_server **server, const char *path,
                          void *ctx);
 /* Sends ${line} to every kept connection. */
 void control_server_broadcast(struct control_server *server, const cJSON *line);
-/* Waits for handlers under way, removes the socket. */
-void control_server_stop(struct control_server *server);
+/* Removes the socket, accepts nothing more and waits for the handlers under way, calling ${hurry} again and again until the last has
+ * ended: after this nothing that they use is used any more. Kept connections stay open. */
+void control_server_drain(struct control_server *server, void (*hurry)(void *ctx), void *ctx);
+/* After control_server_drain: closes the kept connections. NULL is a no-op for both. */
+void control_server_free(struct control_server *server);
 
 /* ---- client ---- */
 /* Connects to the process that has ${vault_or_mountpoint} mounted and asks for its status. NULL: none is. *status (may be NULL) is

@@ -44,12 +44,21 @@ static void block_signals(void)
     pthread_sigmask(SIG_BLOCK, &set, NULL);
 }
 
-static void say_last(struct daemon_state *d, uint64_t pending)
+static void say_last(struct daemon_state *d, uint64_t pending, int closed)
 {
     cJSON *line = cJSON_CreateObject();
     cJSON_AddNumberToObject(line, "pending", (double)pending);
+    cJSON_AddNumberToObject(line, "closed", closed);
     control_server_broadcast(d->control, line);
     cJSON_Delete(line);
+}
+
+/* Requests under way give up. */
+static void hurry(void *ctx)
+{
+    struct daemon_state *d = ctx;
+    atomic_store(&d->ending, true);
+    engine_cancel(d->engine);
 }
 
 int daemon_run(struct vault *vault, const struct daemon_options *options, void (*ready)(void *),
@@ -88,10 +97,12 @@ int daemon_run(struct vault *vault, const struct daemon_options *options, void (
         pthread_kill(signals, SIGUSR2);
         pthread_join(signals, NULL);
     }
-    say_last(&d, pending);
+    /* before engine and vault go: requests are answered on threads of their own, which use both */
+    control_server_drain(d.control, hurry, &d);
     engine_free(d.engine);
     int closed = vault_close(vault);
-    control_server_stop(d.control);
+    say_last(&d, pending, closed);
+    control_server_free(d.control);
     fusefs_free(d.fs);
     return err ? err : closed;
 }

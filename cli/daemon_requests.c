@@ -162,8 +162,10 @@ static void do_check(struct daemon_state *d, const cJSON *request, struct contro
     cJSON *last = cJSON_CreateObject();
     uint64_t problems = 0;
     struct check_result local = {0};
-    struct check_options options = {
-        .progress = send_check_progress, .problem = send_check_problem, .ctx = peer};
+    struct check_options options = {.progress = send_check_progress,
+                                    .problem = send_check_problem,
+                                    .cancelled = &d->ending,
+                                    .ctx = peer};
     int err = check_vault(d->vault, &options, &local);
     problems += local.problems;
     cJSON_AddNumberToObject(last, "files", (double)local.inodes);

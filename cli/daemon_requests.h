@@ -17,6 +17,7 @@ struct daemon_state {
     struct control_server *control;
     const char *mountpoint; /* immutable */
     _Atomic unsigned stop_wait_ms;
+    atomic_bool ending; /* what runs long gives up */
 };
 
 /* The handler for control_server_start; ${ctx} is the struct daemon_state. */

@@ -90,6 +90,7 @@ static int from_command(const char *command, struct pass *out)
     }
     pid_t pid = fork();
     if (pid == 0) {
+        signal(SIGPIPE, SIG_DFL); /* we ignore it, and that would be inherited */
         dup2(p[1], STDOUT_FILENO);
         execl("/bin/sh", "sh", "-c", command, (char *)NULL);
         _exit(127);

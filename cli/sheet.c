@@ -1,6 +1,8 @@
 #include "cli/sheet.h"
 
 #include "cli/cmd.h"
+#include "crypto/err.h"
+#include "crypto/file.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -70,12 +72,19 @@ int sheet_write_file(const uint8_t code[CODE_LEN], const char *path)
     text[len++] = '\n';
     /* the code is shown only once: without the sync a power cut could take the only copy */
     bool ok = write(fd, text, len) == (ssize_t)len && fsync(fd) == 0;
+    int e = errno;
     if (close(fd) != 0)
         ok = false;
     sodium_memzero(text, sizeof(text));
-    if (ok)
+    /* likewise its name */
+    char dir[4096];
+    const char *slash = strrchr(path, '/');
+    if (ok &&
+        snprintf(dir, sizeof(dir), "%.*s", slash ? (int)(slash - path) + 1 : 1,
+                 slash ? path : ".") < (int)sizeof(dir) &&
+        file_sync_dir(AT_FDCWD, dir) == 0)
         return 0;
-    cmd_error("%s: %s", path, strerror(errno));
+    cmd_error("%s: %s", path, ok ? err_text(ERR_IO) : strerror(e));
     unlink(path);
     return EXIT_OTHER;
 }

@@ -1,0 +1,203 @@
+/*
+ * The control socket: nothing is answered any more once the server is drained, and what is under way is waited for; peers that
+ * say nothing or do not listen hold nobody; what is too long is refused.
+ */
+#include "check.h"
+#include "cli/control.h"
+#include "crypto/err.h"
+#include "crypto/secret.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <time.h>
+#include <unistd.h>
+
+static char dir[] = "/tmp/obscurafs-control-XXXXXX", path[80];
+
+static atomic_bool hurried, entered, left, kept;
+static atomic_int sends_failed_at_once;
+
+static int64_t now_ms(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+static void nap(void)
+{
+    nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+}
+
+static void hurry(void *ctx)
+{
+    atomic_store(&hurried, true);
+}
+
+static void say(struct control_peer *peer, const char *key, double value)
+{
+    cJSON *line = cJSON_CreateObject();
+    cJSON_AddNumberToObject(line, key, value);
+    control_send(peer, line);
+    cJSON_Delete(line);
+}
+
+static void handle(void *ctx, const cJSON *request, struct control_peer *peer)
+{
+    const char *what = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(request, "do"));
+    if (what && !strcmp(what, "keep"))
+        control_keep(peer), atomic_store(&kept, true);
+    if (what && !strcmp(what, "long")) { /* as a sync: until somebody is in a hurry */
+        atomic_store(&entered, true);
+        while (!atomic_load(&hurried))
+            nap();
+        say(peer, "done", 1);
+        atomic_store(&left, true);
+    }
+    if (what && !strcmp(what, "flood")) { /* more than the socket takes; the peer does not read */
+        char text[4096];
+        memset(text, 'x', sizeof(text) - 1);
+        text[sizeof(text) - 1] = '\0';
+        cJSON *line = cJSON_CreateObject();
+        cJSON_AddStringToObject(line, "text", text);
+        while (control_send(peer, line))
+            ;
+        const int64_t start = now_ms();
+        for (int i = 0; i < 100; i++)
+            control_send(peer, line);
+        atomic_store(&sends_failed_at_once, now_ms() - start < 1000 ? 1 : -1);
+        cJSON_Delete(line);
+        return;
+    }
+    say(peer, "code", 0);
+}
+
+static int dial(void)
+{
+    struct sockaddr_un addr = {.sun_family = AF_UNIX};
+    strcpy(addr.sun_path, path);
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (connect(fd, (struct sockaddr *)&addr, sizeof(addr)) == 0)
+        return fd;
+    close(fd);
+    return -1;
+}
+
+static cJSON *ask(const char *what, void (*each)(void *, const cJSON *), bool wait_close)
+{
+    cJSON *request = cJSON_CreateObject();
+    cJSON_AddStringToObject(request, "do", what);
+    cJSON *last = control_call(path, request, each, NULL, wait_close);
+    cJSON_Delete(request);
+    return last;
+}
+
+static atomic_int last_words;
+
+static void count_pending(void *ctx, const cJSON *line)
+{
+    if (cJSON_HasObjectItem(line, "pending"))
+        atomic_fetch_add(&last_words, 1);
+}
+
+static void *ask_keep(void *arg)
+{
+    cJSON *last = ask("keep", count_pending, true);
+    cJSON_Delete(last);
+    return NULL;
+}
+
+static atomic_bool long_answered;
+
+static void *ask_long(void *arg)
+{
+    cJSON *last = ask("long", NULL, false);
+    atomic_store(&long_answered, last && control_code(last) == 0);
+    cJSON_Delete(last);
+    return NULL;
+}
+
+static void test_drain(void)
+{
+    struct control_server *server;
+    pthread_t keep, lasting;
+    CHECK_EQ(control_server_start(&server, path, handle, NULL), 0);
+    pthread_create(&keep, NULL, ask_keep, NULL);
+    pthread_create(&lasting, NULL, ask_long, NULL);
+    while (!atomic_load(&entered) || !atomic_load(&kept))
+        nap();
+    cJSON *last = ask("other", NULL, false);
+    CHECK(last && control_code(last) == 0);
+    cJSON_Delete(last);
+    CHECK(!atomic_load(&left));
+    control_server_drain(server, hurry, NULL);
+    CHECK(atomic_load(&left)); /* whoever frees what it uses may do so now */
+    CHECK(dial() < 0);
+    cJSON *line = cJSON_CreateObject();
+    cJSON_AddNumberToObject(line, "pending", 0);
+    control_server_broadcast(server, line);
+    cJSON_Delete(line);
+    control_server_free(server);
+    pthread_join(keep, NULL);
+    pthread_join(lasting, NULL);
+    CHECK_EQ(atomic_load(&last_words), 1);
+    CHECK(atomic_load(&long_answered));
+}
+
+static void test_bad_peers(void)
+{
+    struct control_server *server;
+    int idle[8];
+    CHECK_EQ(control_server_start(&server, path, handle, NULL), 0);
+    for (size_t i = 0; i < 8; i++)
+        idle[i] = dial();
+    cJSON *last = ask("other", NULL, false); /* connected after them: they have their threads */
+    CHECK(last && control_code(last) == 0);
+    cJSON_Delete(last);
+    void *room = secret_alloc(40000); /* keys go on finding place */
+    CHECK(room != NULL);
+    secret_free(room);
+    for (size_t i = 0; i < 8; i++)
+        close(idle[i]);
+
+    /* A line that does not end, and one of nested brackets. */
+    static char big[CONTROL_LINE_MAX + 10];
+    char answer[16];
+    memset(big, ' ', sizeof(big));
+    int fd = dial();
+    CHECK(send(fd, big, CONTROL_LINE_MAX, MSG_NOSIGNAL) == CONTROL_LINE_MAX);
+    CHECK(recv(fd, answer, sizeof(answer), 0) <= 0);
+    close(fd);
+    memset(big, '[', 2000);
+    big[2000] = '\n';
+    fd = dial();
+    CHECK(send(fd, big, 2001, MSG_NOSIGNAL) == 2001);
+    CHECK(recv(fd, answer, sizeof(answer), 0) <= 0);
+    close(fd);
+
+    /* One that does not listen costs one wait, not one for each line. */
+    fd = dial();
+    CHECK(send(fd, "{\"do\":\"flood\"}\n", 15, MSG_NOSIGNAL) == 15);
+    while (!atomic_load(&sends_failed_at_once))
+        nap();
+    CHECK_EQ(atomic_load(&sends_failed_at_once), 1);
+    close(fd);
+    control_server_drain(server, hurry, NULL);
+    control_server_free(server);
+}
+
+int main(void)
+{
+    if (secret_init() || !mkdtemp(dir))
+        return 1;
+    control_init();
+    snprintf(path, sizeof(path), "%s/s", dir);
+    test_drain();
+    test_bad_peers();
+    rmdir(dir);
+    return check_done();
+}
