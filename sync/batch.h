@@ -26,7 +26,8 @@
  *   XATTRS   base, ino u64, u16 n, n x { name var16, value var32 }, by ascending name
  *   ENTRY    base, parent u64, ino u64, type u32 (S_IFMT bits; 0 if ino is 0), name var16
  *   GONE     base, ino u64
- * base is lamport u64, device u32. An extent is the same (length, epoch, place) wherever a batch names it.
+ * base is lamport u64, device u32. An extent is the same (length, epoch) wherever a batch names it; of its places the one
+ * that was applied last counts.
  */
 #ifndef SYNC_BATCH_H
 #define SYNC_BATCH_H

@@ -71,6 +71,8 @@ int merge_published_deletion(struct index *ix, uint64_t parent, const char *name
 int merge_published_inode(struct index *ix, uint64_t ino);
 /* Names may point at a stand-in; it is published only if it was changed, and whoever has the real one keeps that. */
 int merge_is_stand_in(struct index *ix, uint64_t ino, bool *stand_in);
+/* The file's content is to be published again, whole, though it was not changed. */
+int merge_publish_whole(struct index *ix, struct inode *inode);
 /* Must the content be sent whole? */
 int merge_wants_whole(struct index *ix, uint64_t ino, bool *whole);
 

@@ -14,7 +14,10 @@ int merge_extent(struct merge *m, const struct batch_range *range, uint64_t *eid
     int err = index_extent_by_id(m->ix, range->id, &e);
     if (!err) {
         *eid = e.eid;
-        if (e.pack)
+        /* What is here we have put somewhere ourselves, or can. Of what is not, the newest place counts: an older pack may be lost.
+         * [lost-packs] */
+        if (e.pack &&
+            (e.at.seg || (e.pack == m->pids[range->pack] && e.pack_off == range->pack_off)))
             return 0;
         e.pack = m->pids[range->pack];
         e.pack_off = range->pack_off;
@@ -55,10 +58,10 @@ static int apply_range(struct merge *m, uint64_t ino, const struct batch_range *
         return err;
     if (range->hole)
         return index_map_punch(m->ix, ino, range->off, range->len);
-    if (mapped_so(m, ino, range))
-        return 0;
+    const bool mapped = mapped_so(m, ino, range);
     err = merge_extent(m, range, &eid);
-    return err ? err : index_map_set(m->ix, ino, range->off, range->len, eid, range->eoff);
+    return err || mapped ? err
+                         : index_map_set(m->ix, ino, range->off, range->len, eid, range->eoff);
 }
 
 /* Of a whole map, what no range covers is a hole. */

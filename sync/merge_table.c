@@ -256,3 +256,18 @@ int merge_wants_whole(struct index *ix, uint64_t ino, bool *whole)
 {
     return has(ix, "again", ino, whole);
 }
+
+int merge_publish_whole(struct index *ix, struct inode *inode)
+{
+    uint8_t key[8], mark[8];
+    bool already;
+    const int64_t ctime = inode->dirty ? MERGE_AGAIN_EDITED : inode->ctime;
+    int err = merge_wants_whole(ix, inode->ino, &already);
+    if (err || (already && inode->dirty & DIRTY_CONTENT))
+        return err;
+    inode->dirty |= DIRTY_CONTENT;
+    err = index_inode_put(ix, inode);
+    be64(key, inode->ino);
+    bytes_le64(mark, (uint64_t)ctime);
+    return err || already ? err : index_kv_put(ix, "again", key, sizeof(key), mark, sizeof(mark));
+}

@@ -6,6 +6,7 @@
 #include "sync/push_impl.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define ROUNDS                                                                                     \
@@ -120,6 +121,7 @@ static int start(struct push *p, const struct push_params *params, struct push_r
 
 static void finish(struct push *p)
 {
+    free(p->lost);
     roster_free(p->roster);
     sign_keys_free(p->keys);
     pthread_mutex_destroy(&p->lock);
@@ -131,6 +133,8 @@ static int run(struct push *p)
     int err = push_check_stores(p);
     if (!err)
         err = push_mirror_packs(p);
+    if (!err)
+        err = push_lost(p);
     /* Without a store there is no batch either: a long time offline would make many small ones. */
     for (int round = 0; round < ROUNDS && !err && push_any_store(p); round++) {
         uint64_t held = 0;
@@ -143,6 +147,8 @@ static int run(struct push *p)
     }
     if (!err)
         err = push_mirror_batches(p);
+    if (!err)
+        err = push_lost(p); /* for the next run */
     /* The outbox must be durable before any of it is on a store: otherwise a crash here would make us write another batch of the same
      * number, which is what a forked device looks like. */
     if (!err)

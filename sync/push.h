@@ -3,7 +3,7 @@
  *
  *   1. the stores are asked for our own last batch (push_check.c): a store that lost it is behind or rolled back
  *   2. live extents in no pack are packed, several packs at once (push_pack.c); packs that a store misses are copied to it
- *      from another one (push_mirror.c)
+ *      from another one (push_mirror.c), and those that no store has are made anew (push_lost.c)
  *   3. changes whose bytes are all in packs are written as batches to the outbox, in the index (push_batch.c)
  *   4. the outbox is put on each store in order (push_outbox.c)
  *

@@ -32,6 +32,8 @@ struct push {
     size_t batch_items;
     struct push_store stores[STORES_MAX];
     size_t store_count;
+    uint64_t *lost; /* numbers of packs that no store has */
+    size_t lost_count, lost_cap;
 
     pthread_mutex_t
         lock; /* guards all below, and ${err} of the stores; taken alone or inside nothing */
@@ -58,6 +60,11 @@ int push_mirror_packs(
     struct push *p); /* push_mirror.c: packs that a store misses, from other stores */
 int push_mirror_batches(
     struct push *p); /* push_mirror.c: batches of other devices with their packs, roster records */
+/* push_lost.c: what was in packs that no store has any more is made to be packed again. */
+int push_lost(struct push *p);
+int push_lost_add(struct push *p, uint64_t pid);
+/* Every store in the list was asked in this run, and has answered so far. */
+bool push_all_answered(struct push *p);
 int push_write_batches(struct push *p, uint64_t *held); /* push_batch.c */
 int push_outbox(struct push *p);                        /* push_outbox.c */
 

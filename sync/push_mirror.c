@@ -59,6 +59,15 @@ static int copy_pack(struct push *p, struct push_store *s, const struct ledger_p
     return err ? push_store_note(p, s, s->store, err) : 0;
 }
 
+/* A pack that no other store has at hand. Its batches wait until one has, unless none can be hoped for. */
+static int not_found(struct push *p, struct push_store *s, uint64_t pid)
+{
+    if (push_all_answered(p))
+        return push_lost_add(p, pid);
+    s->incomplete = true;
+    return 0;
+}
+
 /* Packs known to be missing. Returns local errors only. */
 static int copy_missing(struct push *p, struct push_store *s, struct bytes_out *bytes)
 {
@@ -73,8 +82,8 @@ static int copy_missing(struct push *p, struct push_store *s, struct bytes_out *
         if (err)
             return err == ERR_NOENT ? 0 : err;
         int got = copy_pack(p, s, &pack, bytes);
-        if (got == ERR_NOENT)
-            s->incomplete = true; /* another day, when the store that has it answers */
+        if (got == ERR_NOENT && (err = not_found(p, s, pid)))
+            return err;
         if (got)
             continue;
         index_lock(p->ix);
@@ -132,9 +141,9 @@ static int fill_store(struct push *p, struct push_store *s, struct bytes_out *by
             return got;
         if (got && got != ERR_NOENT)
             continue; /* noted: the store is left alone */
-        if (got == ERR_NOENT)
-            s->incomplete = true;
-        err = fill_step(p, s, &fill, got == ERR_NOENT);
+        err = got == ERR_NOENT ? not_found(p, s, pack.pid) : 0;
+        if (!err)
+            err = fill_step(p, s, &fill, got == ERR_NOENT);
         if (err)
             return err;
     }
@@ -197,7 +206,14 @@ static int named_each(void *ctx, const struct batch_record *record)
     if (record->kind != BATCH_PACK)
         return 0;
     memcpy(pack.hash, record->u.pack.name, sizeof(pack.hash));
-    return copy_pack(n->p, n->s, &pack, n->bytes);
+    int err = copy_pack(n->p, n->s, &pack, n->bytes);
+    if (err != ERR_NOENT || !push_all_answered(n->p))
+        return err;
+    /* Gone for good, as far as anybody can tell: without the batch more would be missing. */
+    index_lock(n->p->ix);
+    err = ledger_pack_find(n->p->ix, pack.hash, &pack);
+    index_unlock(n->p->ix);
+    return err == ERR_NOENT ? 0 : err ? err : push_lost_add(n->p, pack.pid);
 }
 
 static int copy_named_packs(struct push *p, struct push_store *s, const char *name,

@@ -285,6 +285,74 @@ static void test_check(void)
     device_close(&c);
 }
 
+static void drop_store(struct device *d, const char *folder)
+{
+    char url[160];
+    folder_url(folder, url);
+    CHECK_EQ(stores_remove(d->v, url), 0);
+}
+
+/* The only store is gone for good and another one takes its place: what is on the disks is packed again, and every device reads
+ * everything from the new store alone. [lost-packs] */
+static void test_store_lost(void)
+{
+    struct device d = {0}, second = {0}, third = {0};
+    struct engine *e, *f, *g;
+    uint8_t *p = random_bytes(3000000), *q = random_bytes(500000);
+    char path[200];
+    uint8_t own_code[CODE_LEN];
+    device_init(&d, "moving", own_code);
+    memcpy(code, own_code, CODE_LEN);
+    add_store(&d, "first", true);
+    CHECK_EQ(engine_new(&e, d.v, NULL), 0);
+    make_file(d.v, INODE_ROOT, "photo", p, 3000000);
+    make_file(d.v, INODE_ROOT, "edited", q, 500000);
+    CHECK_EQ(engine_sync(e, NULL, NULL), 0);
+    clone(&second, "moving-second", "first"); /* has no bytes, and knows the old places */
+
+    snprintf(path, sizeof(path), "%s/first", fixture_base);
+    fixture_rm(path);
+    drop_store(&d, "first");
+    add_store(&d, "next", true);
+    CHECK_EQ(engine_reload(e), 0);
+    struct inode in;
+    CHECK_EQ(tree_lookup(d.v, INODE_ROOT, "edited", 6, &in), 0);
+    CHECK_EQ(data_write(d.v, in.ino, 1000, p, 5000, true, false), 0);
+    memcpy(q + 1000, p, 5000);
+    CHECK_EQ(engine_sync(e, NULL, NULL), 0);
+    struct engine_status status;
+    engine_status(e, &status);
+    CHECK_EQ(status.pending_bytes + status.pending_changes, 0);
+    struct engine_check_result checked;
+    problems = 0;
+    CHECK_EQ(engine_check(e, NULL, problem, NULL, &checked), 0);
+    CHECK(problems == 0 && checked.extents > 0);
+    /* Once is enough. */
+    const uint64_t sent = status.sent;
+    CHECK_EQ(engine_sync(e, NULL, NULL), 0);
+    engine_status(e, &status);
+    CHECK_EQ(status.sent, sent);
+
+    clone(&third, "moving-third", "next");
+    CHECK_EQ(engine_new(&g, third.v, NULL), 0);
+    CHECK_EQ(same(third.v, "photo", p, 3000000), 0);
+    CHECK_EQ(same(third.v, "edited", q, 500000), 0);
+    drop_store(&second, "first");
+    add_store(&second, "next", true);
+    CHECK_EQ(engine_new(&f, second.v, NULL), 0);
+    CHECK_EQ(engine_sync(f, NULL, NULL), 0);
+    CHECK_EQ(same(second.v, "photo", p, 3000000), 0);
+    CHECK_EQ(same(second.v, "edited", q, 500000), 0);
+    engine_free(e);
+    engine_free(f);
+    engine_free(g);
+    device_close(&d);
+    device_close(&second);
+    device_close(&third);
+    free(p);
+    free(q);
+}
+
 int main(void)
 {
     log_set_level(LOG_LEVEL_ERROR);
@@ -295,6 +363,7 @@ int main(void)
     test_goes_away();
     test_stop();
     test_check();
+    test_store_lost();
     device_close(&a);
     device_close(&b);
     fixture_rm(fixture_base);
