@@ -14,7 +14,7 @@
 #define ROSTER_SUITE   1u
 #define ROSTER_DOMAIN  "obs-roster"
 #define ROSTER_PLACE   "roster"
-#define TAG_MAX        0x7fffffu
+#define TAG_MAX        0x7ffffeu /* 0x7fffff is the tag of conflict copies: merge.h */
 #define NAME_MAX_LEN   64u
 
 enum { KIND_GENESIS = 1, KIND_ADD = 2 };
@@ -132,8 +132,8 @@ uint32_t roster_tag(const uint8_t sign_key[SIGN_PUBLIC_LEN])
 {
     uint8_t hash[32];
     kdf_hash(hash, "obs-tag", sign_key, SIGN_PUBLIC_LEN);
-    uint32_t tag = bytes_from_le32(hash) & TAG_MAX;
-    return tag ? tag : 1;
+    uint32_t tag = bytes_from_le32(hash) & 0x7fffffu;
+    return tag && tag <= TAG_MAX ? tag : 1;
 }
 
 /* ---- reading ---- */

@@ -147,3 +147,16 @@ mv "$journal" "$work/held"
 check_not "a batch is missing" reader store "$work/store" "$work/a.code" "$work/bad2"
 mv "$work/held" "$journal"
 check "the store is as it was" reader store "$work/store" "$work/a.code" "$work/from-store-again"
+
+# ---- the store is lost, and another one takes its place: extents are in new packs [lost-packs] ----
+mount_vault a || exit 1
+check "the first device has all bytes" find "$a" -type f -exec cat {} +
+umount_vault a
+rm -rf "$work/store"
+for v in a b; do # each has its own journal
+  check "$v: the lost store is taken off" "$obscurafs" store remove --passfile "$work/pass" "$work/$v" "file://$work/store"
+  check "$v: another one is added" new_store store2 "$v"
+done
+for v in a b a; do "$obscurafs" sync -q --passfile "$work/pass" "$work/$v" >"$work/check.log" 2>&1; done
+check "the other store is read" reader store "$work/store2" "$work/a.code" "$work/from-store2"
+check "it has the files" same_tree "$work/copy" "$work/from-store2"

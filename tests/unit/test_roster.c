@@ -105,6 +105,13 @@ static void test_growth(void)
     make_add(&p, kd, 20, p.recovery, "d", &c);
     CHECK_EQ(roster_add(p.roster, c.p, c.len), ERR_CONTRADICTION);
     CHECK_EQ(roster_count(p.roster), 3);
+    /* The tag of conflict copies: no device can have it, so none makes inodes with their numbers. */
+    CHECK_EQ(roster_make_add(p.roster, kd, 0x7fffff, p.recovery, "d", &c), ERR_MISUSE);
+    make_add(&p, kd, 0x7ffffe, p.recovery, "d", &c);
+    size_t tag_at = 4 + 4 + 32 + 4 + 32 + 32 + 32;
+    CHECK(c.len > tag_at && bytes_from_le32(c.p + tag_at) == 0x7ffffe);
+    c.p[tag_at]++;
+    CHECK_EQ(roster_add(p.roster, c.p, c.len), ERR_FORMAT);
     sign_keys_free(kd);
     sign_keys_free(ka);
     sign_keys_free(kb);

@@ -126,7 +126,8 @@ def code_key(code, vault_id):
 
 
 def device_tag(sign_key):
-    return unpack('<I', H(b'obs-tag', sign_key)[:4])[0] % (1 << 23) or 1
+    tag = unpack('<I', H(b'obs-tag', sign_key)[:4])[0] % (1 << 23)
+    return tag if 0 < tag < (1 << 23) - 1 else 1
 
 
 def get_epochs(f):

@@ -206,7 +206,7 @@ class Replay:
     put what they mended in batches of their own. [merge]"""
 
     def __init__(self):
-        self.tree, self.name_versions, self.contents = Tree(), {}, []  # contents: (ino, version, mtime) of all that were said
+        self.tree, self.name_versions, self.places, self.contents = Tree(), {}, {}, []  # contents: (ino, version, mtime) of all that were said
 
     def apply(self, batch, records):
         v, tree = batch.version, self.tree
@@ -240,6 +240,7 @@ class Replay:
         for off, length, ext, eoff in r['ranges']:
             inode.punch(off, off + length)
             if ext:
+                self.places[ext[0]] = ext  # the newest place [lost-packs]
                 inode.map(off, length, ext, eoff)
 
     def check_copies(self, device_names):
@@ -332,6 +333,6 @@ def read_store(directory, code_file, out):
     tree = replay.tree
     copies = replay.check_copies({d['tag']: d['name'] for d in roster.devices.values()})
     packs = Packs(store, vault_id, epochs)
-    tree.write(out, packs.read)
+    tree.write(out, lambda ext: packs.read(replay.places[ext[0]]))
     return {'vault': vault_id.hex(), 'devices': [d['name'] for d in roster.devices.values()], 'batches': batches, 'copies': copies, 'packs': packs.count,
             'inodes': len(tree.inodes), 'names': len(tree.names)}
