@@ -2,8 +2,8 @@
  * err.h - the one enum of error codes of this project.
  *
  * Every function that can fail returns 0 (or, where its header says so, a positive result) or one of
- * these. They become an errno in one place only, fs/fuse_errno.c, and an exit code in one place only,
- * cli/exit_code.c. An error is logged once, where it is first seen.
+ * these. They become an errno in one place only, fs/fusefs_errno.c, and an exit code in one place only,
+ * cli/cmd.c. An error is logged once, where it is first seen.
  */
 #ifndef CRYPTO_ERR_H
 #define CRYPTO_ERR_H

@@ -25,12 +25,12 @@ enum kdf_purpose {
     KDF_EXTENT = 1,      /* [epoch key] extents: crypto/seal.h */
     KDF_PACK = 2,        /* [epoch key] the table of a pack */
     KDF_JOURNAL = 3,     /* [epoch key] the body of a journal batch */
-    KDF_CHECKPOINT = 4,  /* [epoch key] checkpoints */
+    KDF_CHECKPOINT = 4,  /* [epoch key] reserved: nothing is written with it */
     KDF_INDEX = 16,      /* [device key] the pages of the index */
     KDF_SEGMENT = 17,    /* [device key] record heads and notes in segments */
     KDF_NAMEHASH = 18,   /* [device key] cookies of directory entries (SipHash) */
     KDF_KEYRING = 19,    /* [device key] the device's keyring file */
-    KDF_CONTROL = 20,    /* [device key] the note that says where the vault is mounted */
+    KDF_CONTROL = 20,    /* [device key] reserved: nothing is written with it */
     KDF_CODE_SLOT = 32,  /* [vault code] the recovery slot on the store */
     KDF_SLOT_BODY = 33,  /* [slot key] AEAD of a local slot */
     KDF_SLOT_COMMIT = 34 /* [slot key] key commitment of a local slot */

@@ -34,17 +34,18 @@ enum object_type {
     OBJECT_KEYRING = 1,     /* local: the device's keys */
     OBJECT_PACK_TABLE = 2,  /* in a pack */
     OBJECT_BATCH = 3,       /* the body of a journal batch */
-    OBJECT_CHECKPOINT = 4,
-    OBJECT_KEYBOX = 5,      /* keys/<device> */
+    OBJECT_CHECKPOINT = 4,  /* reserved, as 5 and 7: nothing of ours is written so */
+    OBJECT_KEYBOX = 5,      /* (keys/<device> has a form of its own: sync/keybox.h) */
     OBJECT_RECOVERY = 6,    /* keys/recovery */
-    OBJECT_MOUNTED = 7,     /* local: where the vault is mounted */
+    OBJECT_MOUNTED = 7,     /* reserved */
     OBJECT_DEVICE_NAME = 8, /* in the roster: a device's name */
 };
 
 /* Appends the sealed object (len + OBJECT_OVERHEAD bytes) to ${out}; nothing after an error. ${place} is a C string.
  * ERR_NOMEM; ERR_MISUSE: ${len} is over 1 GiB. */
-int object_seal(struct bytes_out *out, enum object_type type, uint32_t epoch, const uint8_t key[SECRET_KEY_LEN],
-                const uint8_t vault_id[SEAL_VAULT_ID], const char *place, const void *plain, size_t len);
+int object_seal(struct bytes_out *out, enum object_type type, uint32_t epoch,
+                const uint8_t key[SECRET_KEY_LEN], const uint8_t vault_id[SEAL_VAULT_ID],
+                const char *place, const void *plain, size_t len);
 
 /* Reads the head only: *epoch says which key opens it. ERR_FORMAT, ERR_VERSION. Nothing in it is trusted yet. */
 int object_peek(const void *sealed, size_t len, enum object_type type, uint32_t *epoch);
@@ -52,7 +53,8 @@ int object_peek(const void *sealed, size_t len, enum object_type type, uint32_t 
 /* Appends the plaintext to ${plain}; nothing after an error. ERR_FORMAT (also for another type), ERR_VERSION, ERR_AUTH,
  * ERR_NOMEM. */
 int object_open(struct bytes_out *plain, enum object_type type, const uint8_t key[SECRET_KEY_LEN],
-                const uint8_t vault_id[SEAL_VAULT_ID], const char *place, const void *sealed, size_t len);
+                const uint8_t vault_id[SEAL_VAULT_ID], const char *place, const void *sealed,
+                size_t len);
 
 /*
  * Padmé: ${len} (or ${min}, if that is more) rounded up so that it leaks little. With e = floor(log2 len) and

@@ -15,6 +15,9 @@
  *   "acked"        store u32, device tag u32 seq u64: batches of that device up to this one are on the store
  *   "watch"        store u32                 what push_check.c remembers of a batch that went missing
  *   "rest"         ino u64                   u64: of a file with very many extents, the content from here on is still to be published
+ *   "engine"       "last-sync"               i64: seconds since 1970 (engine_status.c)
+ *   "store"        store u32                 a store and its login (stores.c)
+ *   "proof"        tag u32, seq u64         hash (32) known here, var32 the batch that contradicts it (pull.c)
  *   "roster"       hash (32)                 a roster record
  *   "keybox"       "own"                     this device's key box, as it goes to the stores
  *

@@ -28,6 +28,10 @@ tags_of_page >"$work/tags.page"
 same "tags of the code that the page lacks" "$(comm -23 "$work/tags.code" "$work/tags.page" | xargs)" ""
 same "tags of the page that the code lacks" "$(comm -13 "$work/tags.code" "$work/tags.page" | xargs)" ""
 same "tags that no test has" "$(while read -r t; do grep -rqF "[$t]" "$here/tests" || echo "$t"; done <"$work/tags.page" | xargs)" ""
+# The tables of small things in the index, by their headers.
+sed -n 's/^ \*   "\([a-z-]*\)" .*/\1/p' "$here"/sync/{ledger,chain,merge}.h | sort -u >"$work/spaces.code"
+sed -n 's/^"\([a-z-]*\)" .*/\1/p' "$here/man/obscurafs-format.5" | sort -u >"$work/spaces.page"
+same "spaces of headers and page" "$(comm -3 "$work/spaces.code" "$work/spaces.page" | xargs)" ""
 for page in "$here"/man/*.[157]; do
   check "$(basename "$page") is clean mdoc" bash -c '[[ -z $(mandoc -T lint -W warning "$1" 2>&1) ]]' _ "$page"
 done

@@ -275,7 +275,7 @@ class Vault:
         'head': (4, 40), 'clock': ([b'lamport'], 8), 'counter': ([b'pack', b'store'], 8), 'pack': (8, 40), 'pack-hash': (32, 8),
         'pack-missing': (12, 0), 'pack-fill': (4, 16), 'outbox': (8, None), 'acked': (8, 8), 'watch': (4, 20), 'rest': (8, 8),
         'roster': (32, None), 'keybox': ([b'own'], None), 'store': (4, None), 'engine': ([b'last-sync'], 8), 'chain': (12, 32), 'when': (12, 8),
-        'chain-own': ([b'seq'], 8), 'absent': (None, 12), 'again': (8, 8), 'doomed': (8, 12), 'proof': (12, None), 'gone-entry': (None, 12),
+        'chain-own': ([b'seq'], 8), 'absent': (None, 12), 'again': (8, 8), 'doomed': (8, 12), 'stand-in': (8, 0), 'nameless': (8, None), 'proof': (12, None), 'gone-entry': (None, 12),
         'gone-inode': (8, 12)}
 
     def check_kv(self):
