@@ -100,12 +100,14 @@ said() { python3 -c 'import json, sys; print(eval("d" + sys.argv[2], {"d": json.
 pid=$(pid_of a)
 cp "$a/photos/x" "$a/photos/late"
 mv "$a/link" "$a/link renamed"
-printf 'in the log only' >"$a/photos/late 2"
 truncate -s 3 "$a/photos/block"
 setfattr -n user.late -v 1 "$a/photos/late"
 rm "$a/photos/x again"
-sync "$a/photos/late" "$a/photos/late 2" "$a/photos/block" "$a" # fsync of each
-kill -9 "$pid"
+sync "$a/photos/late" "$a/photos/block" "$a" # fsync of each
+# at once, before a commit can take it out of the log
+python3 -c 'import os, sys
+f = os.open(sys.argv[1], os.O_CREAT | os.O_WRONLY)
+os.write(f, b"in the log only"); os.fsync(f); os.kill(int(sys.argv[2]), 9)' "$a/photos/late 2" "$pid"
 fusermount3 -uz "$a" 2>/dev/null || umount -l "$a"
 if read_vault a from-killed store; then
   same "a file that only the log knows" "$(cat "$work/from-killed/photos/late 2")" "in the log only"
