@@ -36,6 +36,32 @@ for page in "$here"/man/*.[157]; do
   check "$(basename "$page") is clean mdoc" bash -c '[[ -z $(mandoc -T lint -W warning "$1" 2>&1) ]]' _ "$page"
 done
 
+# ---- the manual has the options and exit codes that there are ----
+python3 -B - "$here" "$obscurafs" >"$work/manual" 2>&1 <<'PYTHON'
+import re, subprocess, sys
+here, program = sys.argv[1:]
+page = open(here + '/man/obscurafs.1').read()
+synopsis = page[page.index('.Sh SYNOPSIS'):page.index('.Sh DESCRIPTION')]
+said = {}
+for block in synopsis.split('.Nm\n')[1:]:
+    command = re.match(r'\.Cm (\w+)', block).group(1)
+    said.setdefault(command, set()).update(re.findall(r'Fl -([a-z-]+)', block))
+for command, options in said.items():
+    text = subprocess.run([program, command, '--help'], capture_output=True, text=True, check=True).stdout
+    # --quiet, --foreground and the like are there as single letters
+    there = {o for short, o in re.findall(r'^ +(-\w, )?--([a-z-]+)', text, re.M) if not short} - {'version'}
+    if there != options:
+        print(command, 'options that differ:', *sorted(there ^ options))
+codes = set(re.findall(r'EXIT_\w+ = (\d+)', open(here + '/cli/cmd.h').read()))
+listed = set(re.findall(r'^\.It (\d+)$', page[page.index('.Sh EXIT'):page.index('.Sh EXAMPLES')], re.M))
+if codes != listed:
+    print('exit codes that differ:', *sorted(codes ^ listed))
+PYTHON
+same "the manual" "$(cat "$work/manual")" ""
+# README names nothing that is not there.
+same "paths of README" "$(grep -oE '\]\([^)#:]+\)|tests/[a-z_/]+\.(sh|py)' "$here/README.md" | sed 's/^](\(.*\))$/\1/' | sort -u |
+  while read -r f; do [[ -e $here/$f ]] || echo "$f"; done | xargs)" ""
+
 # ---- frozen values ----
 reader vectors "$vectors" >"$work/out" 2>&1 || cat "$work/out" >&2
 same "frozen values" "$(python3 -c 'import json, sys; print(sum(json.load(open(sys.argv[1])).values()))' "$work/out")" \
