@@ -20,6 +20,7 @@ void fusefs_dir_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 /* A page of entries under way. It and the numbers counted share the thread's scratch memory. */
 struct page {
     fuse_req_t req;
+    uint64_t dir;
     bool plus;
     char *buf;
     size_t used, cap;
@@ -55,7 +56,7 @@ static int add_entry(void *ctx, const char *name, size_t len, uint64_t cookie,
     if (size > room)
         return 1; /* it starts the next page */
     if (page->plus && !dots) {
-        page->err = fusefs_lookup_add(fs->lookup, inode->ino);
+        page->err = fusefs_lookup_add(fs->lookup, inode->ino, page->dir);
         if (page->err < 0)
             return 1;
         page->counted[page->count++] = inode->ino;
@@ -69,6 +70,7 @@ static void read_page(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, bo
     struct fusefs *fs = fusefs_session_of(req);
     uint8_t *scratch = fusefs_loop_scratch();
     struct page page = {.req = req,
+                        .dir = ino,
                         .plus = plus,
                         .buf = (char *)scratch,
                         .cap = size < PAGE_MAX ? size : PAGE_MAX,

@@ -7,12 +7,13 @@
 #include <stdlib.h>
 
 /*
- * Open addressing with linear probing: 16 bytes an inode and one cache line a look, as millions of inodes may be
+ * Open addressing with linear probing: 24 bytes an inode and one cache line a look, as millions of inodes may be
  * cached. Deleting moves later slots back, so there are no tombstones to scan.
  */
 struct slot {
     uint64_t ino;  /* 0: free */
     uint64_t refs; /* and two bits on top */
+    uint64_t parent;
 };
 
 #define GONE     (1ull << 63) /* it has no name */
@@ -96,7 +97,7 @@ void fusefs_lookup_free(struct fusefs_lookup *table)
     free(table);
 }
 
-int fusefs_lookup_add(struct fusefs_lookup *table, uint64_t ino)
+int fusefs_lookup_add(struct fusefs_lookup *table, uint64_t ino, uint64_t parent)
 {
     struct slot *slot;
     int err = 0;
@@ -115,8 +116,10 @@ int fusefs_lookup_add(struct fusefs_lookup *table, uint64_t ino)
             table->used++;
         }
     }
-    if (slot)
+    if (slot) {
         slot->refs++;
+        slot->parent = parent;
+    }
     pthread_mutex_unlock(&table->lock);
     return err;
 }
@@ -165,6 +168,30 @@ bool fusefs_lookup_gone_for_good(struct fusefs_lookup *table, uint64_t ino)
     gone = slot->ino != 0 && (slot->refs & FOR_GOOD) != 0;
     pthread_mutex_unlock(&table->lock);
     return gone;
+}
+
+void fusefs_lookup_moved(struct fusefs_lookup *table, uint64_t ino, uint64_t parent)
+{
+    struct slot *slot;
+
+    pthread_mutex_lock(&table->lock);
+    slot = find(table->slots, table->cap, ino);
+    if (slot->ino != 0)
+        slot->parent = parent;
+    pthread_mutex_unlock(&table->lock);
+}
+
+bool fusefs_lookup_parent(struct fusefs_lookup *table, uint64_t ino, uint64_t *parent)
+{
+    struct slot *slot;
+    bool held;
+
+    pthread_mutex_lock(&table->lock);
+    slot = find(table->slots, table->cap, ino);
+    held = slot->ino != 0;
+    *parent = slot->parent;
+    pthread_mutex_unlock(&table->lock);
+    return held;
 }
 
 void fusefs_lookup_unmark(struct fusefs_lookup *table, uint64_t ino)

@@ -18,8 +18,12 @@ struct fusefs_lookup;
 struct fusefs_lookup *fusefs_lookup_new(void); /* NULL: out of memory */
 void fusefs_lookup_free(struct fusefs_lookup *table);
 
-/* One reference more; before the answer is sent, since FORGET may come at once. ERR_NOMEM. */
-int fusefs_lookup_add(struct fusefs_lookup *table, uint64_t ino);
+/* One reference more, to an entry in ${parent} (0: none); before the answer is sent, since FORGET may come at once. ERR_NOMEM. */
+int fusefs_lookup_add(struct fusefs_lookup *table, uint64_t ino, uint64_t parent);
+/* It was renamed into another directory. */
+void fusefs_lookup_moved(struct fusefs_lookup *table, uint64_t ino, uint64_t parent);
+/* The directory where the kernel last found it (0: none or unknown). False: the kernel does not hold it. */
+bool fusefs_lookup_parent(struct fusefs_lookup *table, uint64_t ino, uint64_t *parent);
 /* ${n} references less. True: that was the last one of an inode marked gone; the caller reaps it. */
 bool fusefs_lookup_forget(struct fusefs_lookup *table, uint64_t ino, uint64_t n);
 /* Marks an inode that has no name: ${for_good} one that lost its last, or one that never had any and may get one (O_TMPFILE).

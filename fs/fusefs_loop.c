@@ -21,7 +21,7 @@
 #define SPIN_NS      50000  /* how long the leader polls before it sleeps, at most */
 #define SPIN_GAP_NS  150000 /* a sleep shorter than this would have been better spent polling */
 #define LARGE_IO     65536u /* reads and writes of this size are worth a second thread */
-#define SLOW_SYNC_NS 500000
+#define SLOW_SYNC_NS 2000000
 #define IDLE_THREADS 2 /* that stay beside the leader */
 #define IDLE_SECONDS 5
 
@@ -159,7 +159,7 @@ static void serve_tmpfile(struct fusefs *fs, const struct fusefs_raw *raw, int f
     int err = tree_tmpfile(fs->vault, raw->parent, raw->mode, cred, &inode);
 
     if (err == 0) {
-        err = fusefs_lookup_add(fs->lookup, inode.ino);
+        err = fusefs_lookup_add(fs->lookup, inode.ino, 0);
         if (err == 0)
             (void)fusefs_lookup_mark_gone(fs->lookup, inode.ino, false);
         else

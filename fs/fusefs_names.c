@@ -2,6 +2,7 @@
 
 #include "crypto/err.h"
 
+#include <stdio.h>
 #include <string.h>
 
 static struct tree_cred cred_of(fuse_req_t req)
@@ -11,12 +12,12 @@ static struct tree_cred cred_of(fuse_req_t req)
     return (struct tree_cred){.uid = ctx->uid, .gid = ctx->gid};
 }
 
-static void reply(fuse_req_t req, int err, const struct inode *inode)
+static void reply(fuse_req_t req, int err, fuse_ino_t parent, const struct inode *inode)
 {
     if (err < 0)
         fusefs_ops_reply_err(req, err);
     else
-        fusefs_ops_reply_entry(req, inode);
+        fusefs_ops_reply_entry(req, parent, inode);
 }
 
 void fusefs_names_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
@@ -31,7 +32,7 @@ void fusefs_names_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
         fuse_reply_entry(req, &none);
         return;
     }
-    reply(req, err, &inode);
+    reply(req, err, parent, &inode);
 }
 
 void fusefs_names_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
@@ -42,7 +43,7 @@ void fusefs_names_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mod
     int err = tree_mknod(fs->vault, parent, name, strlen(name), mode, (uint32_t)rdev, cred_of(req),
                          &inode);
 
-    reply(req, err, &inode);
+    reply(req, err, parent, &inode);
 }
 
 void fusefs_names_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode)
@@ -51,7 +52,7 @@ void fusefs_names_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mod
     struct inode inode;
     int err = tree_mkdir(fs->vault, parent, name, strlen(name), mode, cred_of(req), &inode);
 
-    reply(req, err, &inode);
+    reply(req, err, parent, &inode);
 }
 
 void fusefs_names_symlink(fuse_req_t req, const char *target, fuse_ino_t parent, const char *name)
@@ -60,7 +61,7 @@ void fusefs_names_symlink(fuse_req_t req, const char *target, fuse_ino_t parent,
     struct inode inode;
     int err = tree_symlink(fs->vault, parent, name, strlen(name), target, cred_of(req), &inode);
 
-    reply(req, err, &inode);
+    reply(req, err, parent, &inode);
 }
 
 void fusefs_names_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t parent, const char *name)
@@ -71,7 +72,7 @@ void fusefs_names_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t parent, const 
 
     if (err == 0 && inode.nlink == 1)
         fusefs_lookup_unmark(fs->lookup, ino); /* it had none: made by O_TMPFILE */
-    reply(req, err, &inode);
+    reply(req, err, parent, &inode);
 }
 
 void fusefs_names_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
@@ -97,6 +98,15 @@ void fusefs_names_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
     fusefs_ops_reply_err(req, err);
 }
 
+/* What is now at that name has come into another directory. */
+static void moved(struct fusefs *fs, fuse_ino_t parent, const char *name)
+{
+    struct inode inode;
+
+    if (tree_lookup(fs->vault, parent, name, strlen(name), &inode) == 0)
+        fusefs_lookup_moved(fs->lookup, inode.ino, parent);
+}
+
 void fusefs_names_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t new_parent,
                          const char *new_name, unsigned flags)
 {
@@ -107,6 +117,11 @@ void fusefs_names_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fu
 
     if (err == 0)
         fusefs_ops_gone(fs, &gone);
+    if (err == 0 && parent != new_parent) {
+        moved(fs, new_parent, new_name);
+        if (flags & RENAME_EXCHANGE)
+            moved(fs, parent, name);
+    }
     fusefs_ops_reply_err(req, err);
 }
 

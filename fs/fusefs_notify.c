@@ -54,6 +54,63 @@ static void invalidate(void *ctx, uint64_t ino, const char *name, size_t len)
     pthread_mutex_unlock(&n->lock);
 }
 
+/* The names in ${parent} that lead to ${ino}, each with its NUL. */
+static int find_names(struct fusefs *fs, uint64_t parent, uint64_t ino, struct bytes_out *names)
+{
+    struct index *ix = vault_index(fs->vault);
+    sqlite3_stmt *stmt;
+    int err;
+
+    index_lock(ix);
+    err = index_prepare(ix, "SELECT name FROM entry WHERE parent = ?1 AND ino = ?2", &stmt);
+    if (err == 0) {
+        sqlite3_bind_int64(stmt, 1, (sqlite3_int64)parent);
+        sqlite3_bind_int64(stmt, 2, (sqlite3_int64)ino);
+        while (sqlite3_step(stmt) == SQLITE_ROW) {
+            bytes_put(names, sqlite3_column_blob(stmt, 0), (size_t)sqlite3_column_bytes(stmt, 0));
+            bytes_put_u8(names, 0);
+        }
+        sqlite3_finalize(stmt);
+    }
+    index_unlock(ix);
+    return err < 0 ? err : names->bad ? ERR_NOMEM : 0;
+}
+
+/* Storing a byte at the end makes the kernel's size at least ours; its page is dropped at once, so that it is read from us. */
+static void tell_growth(struct fusefs *fs, const struct inode *inode)
+{
+    struct fuse_bufvec byte = FUSE_BUFVEC_INIT(1);
+    char zero = 0;
+    off_t last = (off_t)inode->size - 1;
+
+    if (inode->size == 0)
+        return;
+    byte.buf[0].mem = &zero;
+    if (fuse_lowlevel_notify_store(fs->session, inode->ino, last, &byte, 0) == 0)
+        (void)fuse_lowlevel_notify_inval_inode(fs->session, inode->ino, last, 1);
+}
+
+/*
+ * With its write-back cache, the kernel believes its own size and times of a file and never takes ours for an inode that it
+ * has. So it must let go of the inode: without its names it does, unless somebody has the file open. Then it can at
+ * least be told of growth; a file that another device made shorter shows zeroes behind its end until it is closed.
+ */
+static void tell_size(struct fusefs *fs, const struct inode *inode)
+{
+    struct bytes_out names;
+    uint64_t parent;
+
+    if (!fusefs_lookup_parent(fs->lookup, inode->ino, &parent))
+        return;
+    bytes_out_init(&names);
+    if (parent != 0 && find_names(fs, parent, inode->ino, &names) == 0)
+        for (size_t at = 0; at < names.len; at += strlen((char *)names.p + at) + 1)
+            (void)fuse_lowlevel_notify_inval_entry(fs->session, parent, (char *)names.p + at,
+                                                   strlen((char *)names.p + at));
+    bytes_out_release(&names);
+    tell_growth(fs, inode);
+}
+
 /* Failing is normal: the kernel does not have it cached. */
 static void tell(struct fusefs *fs, const struct change *change)
 {
@@ -64,9 +121,12 @@ static void tell(struct fusefs *fs, const struct change *change)
         return;
     }
     (void)fuse_lowlevel_notify_inval_inode(fs->session, change->ino, 0, 0);
+    if (tree_getattr(fs->vault, change->ino, &inode) < 0)
+        return;
+    if (S_ISREG(inode.mode))
+        tell_size(fs, &inode);
     /* Deleted elsewhere while it may be open here: it goes when the kernel forgets it. */
-    if (tree_getattr(fs->vault, change->ino, &inode) == 0)
-        fusefs_ops_gone(fs, &inode);
+    fusefs_ops_gone(fs, &inode);
 }
 
 static void *run(void *arg)

@@ -44,11 +44,11 @@ void fusefs_ops_entry(const struct inode *inode, struct fuse_entry_param *entry)
     fusefs_ops_stat(inode, &entry->attr);
 }
 
-void fusefs_ops_reply_entry(fuse_req_t req, const struct inode *inode)
+void fusefs_ops_reply_entry(fuse_req_t req, uint64_t parent, const struct inode *inode)
 {
     struct fusefs *fs = fusefs_session_of(req);
     struct fuse_entry_param entry;
-    int err = fusefs_lookup_add(fs->lookup, inode->ino);
+    int err = fusefs_lookup_add(fs->lookup, inode->ino, parent);
 
     if (err < 0) {
         fusefs_ops_reply_err(req, err);

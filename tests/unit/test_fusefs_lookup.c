@@ -20,8 +20,8 @@ static void counts(void)
     struct fusefs_lookup *t = fusefs_lookup_new();
 
     CHECK(t != NULL);
-    CHECK_EQ(fusefs_lookup_add(t, 7), 0);
-    CHECK_EQ(fusefs_lookup_add(t, 7), 0);
+    CHECK_EQ(fusefs_lookup_add(t, 7, 1), 0);
+    CHECK_EQ(fusefs_lookup_add(t, 7, 1), 0);
     CHECK(fusefs_lookup_mark_gone(t, 7, true));
     CHECK(fusefs_lookup_gone_for_good(t, 7));
     CHECK(!fusefs_lookup_gone_for_good(t, 1007));
@@ -31,17 +31,24 @@ static void counts(void)
     CHECK(!fusefs_lookup_mark_gone(t, 7, true)); /* not held any more */
     CHECK_EQ(fusefs_lookup_count(t), 0);
 
-    CHECK_EQ(fusefs_lookup_add(t, 8), 0);
+    uint64_t parent = 0;
+    CHECK(!fusefs_lookup_parent(t, 8, &parent));
+    CHECK_EQ(fusefs_lookup_add(t, 8, 55), 0);
+    CHECK(fusefs_lookup_parent(t, 8, &parent));
+    CHECK_EQ(parent, 55);
+    fusefs_lookup_moved(t, 8, 66);
+    CHECK(fusefs_lookup_parent(t, 8, &parent));
+    CHECK_EQ(parent, 66);
     CHECK(!fusefs_lookup_forget(t, 8, 1)); /* still has a name */
 
-    CHECK_EQ(fusefs_lookup_add(t, 9), 0);
+    CHECK_EQ(fusefs_lookup_add(t, 9, 1), 0);
     CHECK(fusefs_lookup_mark_gone(t, 9, false));
     CHECK(!fusefs_lookup_gone_for_good(t, 9)); /* may get a name */
     fusefs_lookup_unmark(t, 9);
     CHECK(!fusefs_lookup_forget(t, 9, 5)); /* more than there were */
     CHECK_EQ(fusefs_lookup_count(t), 0);
 
-    CHECK_EQ(fusefs_lookup_add(t, INODE_ROOT), 0);
+    CHECK_EQ(fusefs_lookup_add(t, INODE_ROOT, 1), 0);
     CHECK_EQ(fusefs_lookup_count(t), 0); /* the root is not counted */
     CHECK(!fusefs_lookup_forget(t, INODE_ROOT, 1));
     fusefs_lookup_free(t);
@@ -65,7 +72,7 @@ static void random_walk(void)
         bool add = random() % 8 < (s < STEPS / 2 ? 5 : 1);
 
         if (add) {
-            wrong += fusefs_lookup_add(t, ino_of(i)) != 0;
+            wrong += fusefs_lookup_add(t, ino_of(i), 1) != 0;
             held += refs[i]++ == 0;
         } else if (random() % 4 == 0) {
             wrong += fusefs_lookup_mark_gone(t, ino_of(i), s % 2) != (refs[i] > 0);
