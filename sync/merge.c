@@ -196,7 +196,7 @@ static int apply_all(struct merge *m)
     return err ? err : apply_head(m);
 }
 
-static void tell_watcher(struct merge *m)
+void merge_tell_watcher(struct merge *m)
 {
     struct bytes_in in;
     bytes_in_init(&in, m->told.p, m->told.len);
@@ -250,7 +250,7 @@ int merge_apply(const struct merge_params *params, const struct merge_batch *bat
     index_lock(m.ix);
     int err = apply_locked(&m);
     index_unlock(m.ix);
-    tell_watcher(&m);
+    merge_tell_watcher(&m);
     *local = m.local;
     bytes_out_release(&m.told);
     free(m.lost);

@@ -62,6 +62,12 @@ struct merge_params {
 int merge_apply(const struct merge_params *params, const struct merge_batch *batch, bool *local);
 
 /*
+ * At the end of a pull. Folders that are left without a name, with something in them, get a stand-in's name. ${quiet}: nothing had come, so
+ * no real name is on its way: what is still named so is published so.
+ */
+int merge_settle(struct vault *vault, bool quiet, bool *local);
+
+/*
  * What push tells merge, and asks it. All need the index lock; the first two a group begun.
  */
 /* The deletion of the name was put into a batch of that version. */

@@ -102,9 +102,11 @@ static int apply(struct merge *m, const struct batch_record *r, uint32_t edited)
         return err;
     const bool follow = inode.dirty && !edited;
     inode.size = size;
-    inode.content_version = m->version;
-    if (r->u.content.whole)
+    /* Truly edited here, and the same is published; or a copy that others made, too. */
+    if (r->u.content.whole &&
+        (edited & DIRTY_CONTENT || merge_done_by_other(inode.ino, inode.content_version)))
         inode.dirty &= ~(uint32_t)DIRTY_CONTENT;
+    inode.content_version = m->version;
     err = index_inode_put(m->ix, &inode);
     if (!err && r->u.content.whole)
         err = index_dirty_ranges_clear(m->ix, inode.ino);
@@ -226,7 +228,8 @@ int merge_content(struct merge *m, const struct batch_record *r)
     bool same;
     int err = index_inode_get(m->ix, r->u.content.ino, &inode);
     if (err)
-        return err == ERR_NOENT ? 0 : err; /* deleted here; comes back whole if somebody keeps it */
+        return err == ERR_NOENT ? merge_gone_doubt(m, r->u.content.ino)
+                                : err; /* comes back whole */
     const struct version stored = inode.content_version;
     if (merge_same(stored, m->version))
         return 0; /* applied before */

@@ -49,10 +49,19 @@ static inline struct version merge_later(struct version a, struct version b)
     return merge_before(a, b) ? b : a;
 }
 
+/* A conflict copy that another device has made, too, and published first: nothing is left to publish. What is published again for those who
+ * had deleted it is not done by anybody else's record: they may have passed over that. */
+static inline bool merge_done_by_other(uint64_t ino, struct version before)
+{
+    return ino >> INODE_TAG_SHIFT == MERGE_TAG && before.lamport == 0;
+}
+
 /* ---- merge.c ---- */
 /* Before a change that makes about ${bytes} of notes: begins another group if this one is getting long. */
 int merge_step(struct merge *m, size_t bytes);
 void merge_tell(struct merge *m, uint64_t ino, const char *name, size_t len);
+/* Tells the watcher, without the lock. */
+void merge_tell_watcher(struct merge *m);
 bool merge_seen(struct merge *m, struct version version);
 
 /* ---- merge_table.c: merge's tables; a version of {0, 0} stands for "none" ---- */
@@ -71,6 +80,8 @@ int merge_doomed_put(struct merge *m, uint64_t ino, struct version v);
 int merge_doomed_del(struct merge *m, uint64_t ino);
 /* Is the deletion of this inode waiting to be published ("gone-inode")? */
 int merge_gone_pending(struct merge *m, uint64_t ino, bool *any);
+/* It was changed elsewhere: the deletion, which did not know that, is published on no base, so that who has it keeps it. */
+int merge_gone_doubt(struct merge *m, uint64_t ino);
 #define MERGE_AGAIN_EDITED INT64_MIN /* as ctime: really changed here, but to be sent whole */
 int merge_again_put(struct merge *m, uint64_t ino, int64_t ctime);
 /* The bits of inode->dirty that are real changes of this device. */
@@ -93,6 +104,8 @@ int merge_name_set(struct merge *m, uint64_t parent, const char *name, size_t le
 /* Takes the name away. ${pending}: as a local deletion on base ${version}; else deleted with that version ({0,0}: no trace). */
 int merge_name_clear(struct merge *m, const struct entry *entry, struct version version,
                      bool pending);
+/* Names a folder that has no name after its number, in the root, on this device only. */
+int merge_name_stand_in(struct merge *m, struct inode *dir);
 /* What was named by a stand-in's name is named so for all, since something of ours is in it. */
 int merge_name_settle(struct merge *m, uint64_t dir);
 /* Marks the entry as a local change on base ${version}. */
@@ -108,6 +121,7 @@ int merge_dir_alive(struct merge *m, uint64_t ino, bool *alive, bool *empty);
 int merge_dir_emptied(struct merge *m, uint64_t ino);
 /* The folder's name was deleted, but it stays. */
 int merge_undoom(struct merge *m, uint64_t ino);
+/* ---- merge_mend.c ---- */
 /* Gives an inode that lost its last name, though it was changed, that name again, or the conflict name after ${device}. */
 int merge_name_again(struct merge *m, const struct merge_lost *lost, uint32_t device);
 /* At the end of the batch: what lost its last name though it was changed concurrently gets one. */

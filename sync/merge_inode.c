@@ -77,8 +77,9 @@ int merge_attr(struct merge *m, const struct batch_record *r)
         return index_inode_put(m->ix, &inode);
     }
     const bool follow = inode.dirty && !edited;
+    if (stand_in || merge_done_by_other(inode.ino, inode.attr_version))
+        inode.dirty &= ~(uint32_t)DIRTY_ATTR;
     take_attr(&inode, &r->u.attr.inode, m->version);
-    inode.dirty &= ~(uint32_t)DIRTY_ATTR;
     err = store_attr(m, &inode, r);
     return err || !follow ? err : merge_again_follow(m, &inode, true);
 }
@@ -141,9 +142,9 @@ int merge_xattrs(struct merge *m, const struct batch_record *r)
     if (err)
         return err;
     const bool follow = inode.dirty && !edited;
-    inode.xattr_version = m->version;
-    if (!(edited & DIRTY_XATTR))
+    if (!(edited & DIRTY_XATTR) && merge_done_by_other(inode.ino, inode.xattr_version))
         inode.dirty &= ~(uint32_t)DIRTY_XATTR;
+    inode.xattr_version = m->version;
     err = index_inode_put(m->ix, &inode);
     merge_tell(m, inode.ino, NULL, 0);
     return err || !follow ? err : merge_again_follow(m, &inode, true);

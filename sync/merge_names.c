@@ -100,26 +100,38 @@ static int unlink_inode(struct merge *m, const struct entry *entry)
 
 /* ---- entries ---- */
 
+/* A name for a folder whose real one is not known here: of this device only. */
+int merge_name_stand_in(struct merge *m, struct inode *dir)
+{
+    struct entry entry = {.parent = INODE_ROOT, .ino = dir->ino, .type = S_IFDIR};
+    entry.name_len = (uint8_t)snprintf(entry.name, sizeof(entry.name), "recovered-%llx",
+                                       (unsigned long long)dir->ino);
+    int err = index_entry_put(m->ix, &entry);
+    merge_tell(m, INODE_ROOT, entry.name, entry.name_len);
+    return err ? err : link_inode(m, dir, INODE_ROOT);
+}
+
+/* Does the name of the folder come in this batch, or, since the folder is new, in the next ones of the same push? */
+static bool name_to_come(const struct merge *m, uint64_t ino)
+{
+    for (size_t i = 0; i < m->batch->count; i++) {
+        const struct batch_record *r = &m->batch->records[i];
+        if (r->kind == BATCH_ENTRY && r->u.entry.ino == ino)
+            return true;
+        if (r->kind == BATCH_ATTR && r->u.attr.inode.ino == ino && r->base.lamport == 0)
+            return true;
+    }
+    return false;
+}
+
 /* The folder that a name is to be put in: made as a stand-in, with a stand-in's name in the root, if it is not here. */
 static int need_dir(struct merge *m, uint64_t ino)
 {
     struct inode dir;
     int err = get_or_make(m, ino, S_IFDIR, &dir);
-    if (err || dir.nlink || ino == INODE_ROOT)
+    if (err || dir.nlink || ino == INODE_ROOT || name_to_come(m, ino))
         return err;
-    bool known = dir.attr_version.lamport != 0 || dir.dirty;
-    for (size_t i = 0; known && i < m->batch->count; i++)
-        if (m->batch->records[i].kind == BATCH_ENTRY && m->batch->records[i].u.entry.ino == ino)
-            return 0; /* its name comes in this batch */
-    if (known && dir.attr_version.lamport == m->version.lamport &&
-        dir.attr_version.device == m->version.device)
-        return 0; /* new, and its name comes in the next batch of the same push */
-    struct entry entry = {.parent = INODE_ROOT, .ino = ino, .type = S_IFDIR};
-    entry.name_len = (uint8_t)snprintf(entry.name, sizeof(entry.name), "recovered-%llx",
-                                       (unsigned long long)ino);
-    err = index_entry_put(m->ix, &entry);
-    merge_tell(m, INODE_ROOT, entry.name, entry.name_len);
-    return err ? err : link_inode(m, &dir, INODE_ROOT);
+    return merge_name_stand_in(m, &dir);
 }
 
 /* The version that a local change of a name which is not there builds on; its traces of deletion go. */
@@ -195,6 +207,10 @@ int merge_name_settle(struct merge *m, uint64_t dir)
             err = index_entry_put(m->ix, &entry);
             if (!err)
                 err = merge_republish(m, &inode);
+            /* a stand-in, too: who has the real one answers with that */
+            inode.dirty |= DIRTY_ATTR;
+            if (!err)
+                err = index_inode_put(m->ix, &inode);
             if (err)
                 return err;
         }
@@ -403,75 +419,4 @@ int merge_name_conflict(struct merge *m, uint64_t parent, const char *name, size
             return err;
     }
     return ERR_EXIST;
-}
-
-/* ---- what lost its last name ---- */
-
-/* Was it changed by somebody whose change the author of this batch had not seen? */
-static int changed_unseen(struct merge *m, const struct inode *inode, uint32_t *device,
-                          bool *changed)
-{
-    uint32_t bits;
-    int err = merge_edited(m, inode, &bits);
-    if (err)
-        return err;
-    *changed = true;
-    *device = m->self;
-    if (bits)
-        return 0;
-    const struct version *v[] = {&inode->content_version, &inode->attr_version,
-                                 &inode->xattr_version};
-    for (size_t i = 0; i < 3; i++)
-        if (!merge_seen(m, *v[i])) {
-            *device = v[i]->device;
-            return 0;
-        }
-    *changed = false;
-    return 0;
-}
-
-int merge_name_again(struct merge *m, const struct merge_lost *l, uint32_t device)
-{
-    struct inode inode;
-    struct entry there;
-    int err = index_inode_get(m->ix, l->ino, &inode);
-    if (err)
-        return err;
-    const uint32_t type = inode.mode & S_IFMT;
-    err = index_entry_get(m->ix, l->parent, l->name, l->len, &there);
-    if (err == ERR_NOENT)
-        err = merge_name_set(m, l->parent, l->name, l->len, l->ino, type, (struct version){0, 0},
-                             true);
-    else if (!err)
-        err = merge_name_conflict(m, l->parent, l->name, l->len, l->ino, type, device, inode.mtime);
-    if (!err)
-        err = index_inode_get(m->ix, l->ino, &inode);
-    return err ? err : merge_republish(m, &inode);
-}
-
-static int mend_one(struct merge *m, const struct merge_lost *l)
-{
-    struct inode inode;
-    uint32_t device = m->self;
-    bool changed = false, empty;
-    int err = index_inode_get(m->ix, l->ino, &inode);
-    if (err || inode.nlink)
-        return err == ERR_NOENT ? 0 : err;
-    if (S_ISDIR(inode.mode))
-        err = merge_dir_alive(m, l->ino, &changed, &empty);
-    else
-        err = changed_unseen(m, &inode, &device, &changed);
-    if (err || !changed)
-        return err;
-    return merge_name_again(m, l, device);
-}
-
-int merge_lost_mend(struct merge *m)
-{
-    int err = 0;
-    for (size_t i = 0; i < m->lost_count && !err; i++) {
-        struct merge_lost l = m->lost[i]; /* the list may grow and move */
-        err = mend_one(m, &l);
-    }
-    return err;
 }

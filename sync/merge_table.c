@@ -129,6 +129,16 @@ int merge_gone_pending(struct merge *m, uint64_t ino, bool *any)
     return get_version(m->ix, "gone-inode", key, sizeof(key), &v, any);
 }
 
+int merge_gone_doubt(struct merge *m, uint64_t ino)
+{
+    uint8_t key[8];
+    bool any;
+    be64(key, ino);
+    int err = merge_gone_pending(m, ino, &any);
+    return err || !any ? err
+                       : put_version(m->ix, "gone-inode", key, sizeof(key), (struct version){0, 0});
+}
+
 /* ---- published again ---- */
 
 int merge_again_put(struct merge *m, uint64_t ino, int64_t ctime)

@@ -312,7 +312,13 @@ static int run(struct pull *p)
     for (size_t i = 0; i < p->device_count; i++)
         if (pull_fetch_pending(&p->devices[i]))
             pull_note(p, ERR_BEHIND, "the store does not show everything yet");
-    return pull_fetch_check_heads(p);
+    err = pull_fetch_check_heads(p);
+    if (err || p->err)
+        return err;
+    bool local;
+    err = merge_settle(p->params->vault, p->result->batches == 0, &local);
+    p->local |= local;
+    return err;
 }
 
 int pull_run(const struct pull_params *params, struct pull_result *result)
