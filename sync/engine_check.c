@@ -1,12 +1,16 @@
 /*
- * Everything that is on the stores, verified: packs whole (their hash, and every live extent in them opened), batches along their chains.
+ * Everything that is on the stores, verified: what a clone needs (header, recovery slot, key box, roster), packs whole (their hash, and
+ * every live extent in them opened), batches along their chains.
  */
 #include "crypto/err.h"
+#include "crypto/kdf.h"
 #include "crypto/log.h"
 #include "fs/tree.h"
 #include "sync/batch.h"
 #include "sync/chain.h"
 #include "sync/engine_impl.h"
+#include "sync/join_store.h"
+#include "sync/keybox.h"
 #include "sync/ledger.h"
 #include "sync/members.h"
 #include "sync/pack.h"
@@ -221,7 +225,104 @@ static int check_packs(struct checking *c)
     return err;
 }
 
+/* ---- what a clone needs ---- */
+
+/* What is under that name must be these bytes: we have made or verified them. */
+static int check_bytes(struct checking *c, const struct stores_handle *h, const char *name,
+                       const void *p, size_t len)
+{
+    char what[300];
+    struct bytes_out bytes;
+    bytes_out_init(&bytes);
+    int err = store_get(h->store, name, 0, 0, len, &bytes);
+    const bool same = !err && bytes.len == len && memcmp(bytes.p, p, len) == 0;
+    c->result->bytes += bytes.len;
+    bytes_out_release(&bytes);
+    if (same || (err && err != ERR_NOENT && err != ERR_FORMAT))
+        return err;
+    snprintf(what, sizeof(what), "%s is %s on the store (%.120s)", name,
+             err == ERR_NOENT ? "missing" : "damaged", store_url(h->store));
+    report(c, NULL, what);
+    return 0;
+}
+
+static int check_header(struct checking *c, const struct stores_handle *h)
+{
+    uint8_t id[32];
+    char what[300];
+    int err = join_store_header(h->store, id);
+    if (!err && memcmp(id, vault_id(c->vault), sizeof(id)) == 0)
+        return 0;
+    if (err && err != ERR_NOENT && err != ERR_NOTOURS && err != ERR_VERSION)
+        return err;
+    snprintf(what, sizeof(what), "the header is %s on the store (%.120s)",
+             err == ERR_NOENT ? "missing" : "damaged", store_url(h->store));
+    report(c, NULL, what);
+    return 0;
+}
+
+static int check_own_box(struct checking *c, const struct stores_handle *h,
+                         const struct roster_device *self)
+{
+    char name[KEYBOX_NAME_LEN];
+    struct bytes_out box;
+    bytes_out_init(&box);
+    index_lock(c->ix);
+    int err = index_kv_get(c->ix, "keybox", "own", 3, &box);
+    index_unlock(c->ix);
+    if (!err) {
+        keybox_name(self, name);
+        err = check_bytes(c, h, name, box.p, box.len);
+    }
+    bytes_out_release(&box);
+    return err == ERR_NOENT ? 0 : err; /* none was made yet: no store was ever prepared */
+}
+
+static int check_members(struct checking *c, const struct stores_handle *h)
+{
+    const struct keyring *keyring = vault_keyring(c->vault);
+    const struct roster_device *self = roster_by_tag(c->roster, keyring->device_tag);
+    int err = check_header(c, h);
+    if (!err)
+        err = check_bytes(c, h, KEYBOX_RECOVERY, keyring->recovery, keyring->recovery_len);
+    if (!err && self)
+        err = check_own_box(c, h, self);
+    for (size_t i = 0; i < roster_count(c->roster) && !err; i++) {
+        const struct roster_device *d = roster_at(c->roster, i);
+        struct ledger_head head;
+        char name[64];
+        index_lock(c->ix);
+        err = ledger_head_get(c->ix, d->tag, &head);
+        index_unlock(c->ix);
+        if (d != self && d->n && !head.seq)
+            continue; /* it has written nothing: nobody mirrors it yet */
+        if (!err)
+            err = cancelled(c) ? ERR_INTR : roster_object_name(d->record, d->record_len, name);
+        if (!err)
+            err = check_bytes(c, h, name, d->record, d->record_len);
+    }
+    return err;
+}
+
 /* ---- journals ---- */
+
+/* ERR_NOENT: not known here. */
+static int known_hash(struct checking *c, const struct roster_device *d, uint64_t seq,
+                      uint8_t hash[32])
+{
+    struct bytes_out own;
+    bytes_out_init(&own);
+    index_lock(c->ix);
+    int err = chain_hash(c->ix, d->tag, seq, hash);
+    if (err == ERR_NOENT && d->tag == vault_keyring(c->vault)->device_tag) {
+        err = ledger_outbox_get(c->ix, seq, &own); /* written since the last pull */
+        if (!err)
+            kdf_hash(hash, "obs-batch", own.p, own.len);
+    }
+    index_unlock(c->ix);
+    bytes_out_release(&own);
+    return err;
+}
 
 static int check_batch(struct checking *c, const struct stores_handle *h,
                        const struct roster_device *d, uint64_t seq, const uint8_t known[32])
@@ -272,12 +373,9 @@ static int check_journal(struct checking *c, const struct roster_device *d)
             uint8_t hash[32];
             if (cancelled(c))
                 return ERR_INTR;
-            index_lock(c->ix);
-            err = chain_hash(c->ix, d->tag, seq, hash);
-            index_unlock(c->ix);
-            if (err == ERR_NOENT) /* of ours, written since the last pull */
-                err = 0;
-            else if (!err)
+            err = known_hash(c, d, seq, hash);
+            err = err == ERR_NOENT ? ERR_FORMAT : err;
+            if (!err)
                 err = check_batch(c, &c->e->handles[i], d, seq, hash);
         }
     }
@@ -287,6 +385,8 @@ static int check_journal(struct checking *c, const struct roster_device *d)
 static int check_journals(struct checking *c)
 {
     int err = members_load(c->vault, &c->roster);
+    for (size_t i = 0; !err && i < c->e->count; i++)
+        err = check_members(c, &c->e->handles[i]);
     for (size_t i = 0; !err && i < roster_count(c->roster); i++)
         err = check_journal(c, roster_at(c->roster, i));
     roster_free(c->roster);

@@ -178,6 +178,8 @@ void hydrate_set_stores(struct hydrate *h, struct stores_item *items, size_t n)
 
 uint64_t hydrate_received(struct hydrate *h)
 {
+    if (!h)
+        return 0;
     pthread_mutex_lock(&h->lock);
     uint64_t n = h->received;
     pthread_mutex_unlock(&h->lock);

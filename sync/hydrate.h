@@ -28,6 +28,7 @@ void hydrate_set_stores(struct hydrate *h, struct stores_item *items, size_t n);
  * (none gives the right bytes), ERR_INTR. */
 int hydrate_fetch(struct hydrate *h, const struct extent *e, uint8_t *sealed,
                   const _Atomic bool *cancelled);
+/* 0 for NULL. */
 uint64_t hydrate_received(struct hydrate *h);
 
 #endif

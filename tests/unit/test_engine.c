@@ -285,6 +285,65 @@ static void test_check(void)
     device_close(&c);
 }
 
+struct every {
+    struct store *s;
+    struct engine *e;
+    char names[64][STORE_NAME_MAX + 1];
+    size_t n;
+};
+
+static int every_each(void *ctx, const char *name, uint64_t size)
+{
+    struct every *v = ctx;
+    CHECK(v->n < 64);
+    snprintf(v->names[v->n++], sizeof(v->names[0]), "%s", name);
+    return 0;
+}
+
+static bool finds(struct every *v)
+{
+    struct engine_check_result r;
+    CHECK_EQ(engine_check(v->e, NULL, problem, (void *)"", &r), 0);
+    return r.problems > 0;
+}
+
+/* Whatever object is damaged or missing, check says so: also the ones that only a clone would need. */
+static void test_check_everything(void)
+{
+    struct device d = {0};
+    struct every v = {.n = 0};
+    uint8_t *p = random_bytes(100000);
+    device_init(&d, "every", code);
+    add_store(&d, "every-store", true);
+    CHECK_EQ(engine_new(&v.e, d.v, NULL), 0);
+    make_file(d.v, INODE_ROOT, "one", p, 100000);
+    CHECK_EQ(engine_sync(v.e, NULL, NULL), 0);
+    v.s = folder_open("every-store");
+    CHECK_EQ(store_list(v.s, "", every_each, &v), 0);
+    CHECK(v.n == 6); /* header, recovery, key box, genesis, a pack, a batch */
+    CHECK(!finds(&v));
+    for (size_t i = 0; i < v.n; i++) {
+        struct bytes_out bytes;
+        bytes_out_init(&bytes);
+        CHECK_EQ(store_get(v.s, v.names[i], 0, 0, 16 << 20, &bytes), 0);
+        bytes.p[bytes.len / 2] ^= 4;
+        CHECK_EQ(store_put(v.s, v.names[i], bytes.p, bytes.len), 0);
+        CHECK(finds(&v));
+        CHECK_EQ(store_put(v.s, v.names[i], bytes.p, bytes.len / 2), 0);
+        CHECK(finds(&v));
+        CHECK_EQ(store_delete(v.s, v.names[i]), 0);
+        CHECK(finds(&v));
+        bytes.p[bytes.len / 2] ^= 4;
+        CHECK_EQ(store_put(v.s, v.names[i], bytes.p, bytes.len), 0);
+        bytes_out_release(&bytes);
+    }
+    CHECK(!finds(&v));
+    store_close(v.s);
+    engine_free(v.e);
+    device_close(&d);
+    free(p);
+}
+
 static void drop_store(struct device *d, const char *folder)
 {
     char url[160];
@@ -363,6 +422,7 @@ int main(void)
     test_goes_away();
     test_stop();
     test_check();
+    test_check_everything();
     test_store_lost();
     device_close(&a);
     device_close(&b);
