@@ -54,7 +54,8 @@ static inline void group_keyring(struct group *g, size_t i, struct keyring *k,
     k->epoch_count = 1;
     k->epochs[0].epoch = 1;
     memcpy(k->epochs[0].key, g->epoch_key, SECRET_KEY_LEN);
-    memcpy(k->genesis, genesis->p, genesis->len);
+    if (genesis->len)
+        memcpy(k->genesis, genesis->p, genesis->len);
     k->genesis_len = (uint32_t)genesis->len;
     snprintf(k->device_name, sizeof(k->device_name), "dev%zu", i);
 }
@@ -289,7 +290,8 @@ static inline void dump_dir(struct dump *d, uint64_t ino)
     struct children c = {0};
     const size_t len = d->len;
     (void)tree_readdir(d->v, ino, 0, dump_collect, &c);
-    qsort(c.list, c.n, sizeof(*c.list), dump_order);
+    if (c.n)
+        qsort(c.list, c.n, sizeof(*c.list), dump_order);
     for (size_t i = 0; i < c.n; i++) {
         if (len + c.list[i].len + 2 > sizeof(d->path))
             continue;

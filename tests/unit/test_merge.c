@@ -102,7 +102,8 @@ static void look_around(struct vault *v, uint64_t top)
     for (size_t i = 0; i < all.dir_count; i++) {
         struct children c = {0};
         (void)tree_readdir(v, all.dirs[i], 0, dump_collect, &c);
-        qsort(c.list, c.n, sizeof(*c.list), dump_order);
+        if (c.n)
+            qsort(c.list, c.n, sizeof(*c.list), dump_order);
         for (size_t k = 0; k < c.n && all.n < PLACES; k++) {
             struct place *p = &all.list[all.n++];
             const struct inode *in = &c.list[k].in;
@@ -417,11 +418,233 @@ static void test_random(void)
     }
 }
 
+/* ---- one by one ---- */
+
+static struct group two;
+
+static struct vault *dev(size_t i)
+{
+    return two.m[i].d.v;
+}
+
+static uint64_t ino_of(struct vault *v, uint64_t parent, const char *name)
+{
+    struct inode in;
+    return tree_lookup(v, parent, name, strlen(name), &in) ? 0 : in.ino;
+}
+
+/* Neither has seen the other's changes; each publishes its own, then they meet. */
+static void meet(void)
+{
+    CHECK_EQ(member_push(&two.m[0], NULL), 0);
+    CHECK_EQ(member_push(&two.m[1], NULL), 0);
+    CHECK(group_settle(&two));
+    CHECK(group_same(&two));
+}
+
+struct counting {
+    const char *part;
+    unsigned n;
+    char name[256];
+};
+
+static int count_name(void *ctx, const char *name, size_t len, uint64_t cookie,
+                      const struct inode *in)
+{
+    struct counting *c = ctx;
+    if (len >= strlen(c->part) && memmem(name, len, c->part, strlen(c->part))) {
+        c->n++;
+        memcpy(c->name, name, len);
+        c->name[len] = '\0';
+    }
+    return 0;
+}
+
+static struct counting named(uint64_t dir, const char *part)
+{
+    struct counting c = {.part = part};
+    CHECK_EQ(tree_readdir(dev(0), dir, 0, count_name, &c), 0);
+    return c;
+}
+
+static void put(size_t i, uint64_t ino, const char *text)
+{
+    CHECK_EQ(data_write(dev(i), ino, 0, (const uint8_t *)text, strlen(text), true, false), 0);
+}
+
+static bool holds(uint64_t ino, const char *text)
+{
+    char have[64];
+    size_t got;
+    return data_read(dev(0), ino, 0, (uint8_t *)have, sizeof(have), &got, NULL) == 0 &&
+           got == strlen(text) && memcmp(have, text, got) == 0;
+}
+
+/* Two edits of one file: one keeps the name, the other is beside it, named after its device. */
+static void test_both_edited(void)
+{
+    uint64_t ino = make_file(dev(0), INODE_ROOT, "letter.txt", "old!", 4);
+    CHECK(group_settle(&two));
+    put(0, ino, "mine");
+    put(1, ino, "your");
+    meet();
+    struct counting c = named(INODE_ROOT, "letter (conflict, dev0, ");
+    CHECK_EQ(c.n, 1); /* of the same Lamport time: the higher device number is later */
+    CHECK(strcmp(c.name + strlen(c.name) - 5, ").txt") == 0);
+    CHECK(holds(ino, "your"));
+    CHECK(holds(ino_of(dev(0), INODE_ROOT, c.name), "mine"));
+}
+
+/* A file that one deletes and the other changes stays, changed. */
+static void test_edit_beats_delete(void)
+{
+    struct inode gone;
+    uint64_t ino = make_file(dev(0), INODE_ROOT, "kept", "old", 3);
+    CHECK(group_settle(&two));
+    CHECK_EQ(tree_unlink(dev(0), INODE_ROOT, "kept", 4, &gone), 0);
+    CHECK_EQ(tree_reap(dev(0), ino), 0);
+    put(1, ino, "new");
+    meet();
+    CHECK_EQ(ino_of(dev(0), INODE_ROOT, "kept"), ino);
+    CHECK(holds(ino, "new"));
+}
+
+/* What is made in a folder that the other deletes brings the folder back. */
+static void test_child_brings_back(void)
+{
+    uint64_t dir = make_dir(dev(0), INODE_ROOT, "folder");
+    uint64_t sub = make_dir(dev(0), dir, "sub");
+    CHECK(group_settle(&two));
+    remove_tree(dev(0), INODE_ROOT, "folder", 6, dir, S_IFDIR);
+    uint64_t ino = make_file(dev(1), sub, "child", "here", 4);
+    meet();
+    CHECK_EQ(ino_of(dev(0), INODE_ROOT, "folder"), dir);
+    CHECK_EQ(ino_of(dev(0), dir, "sub"), sub);
+    CHECK_EQ(ino_of(dev(0), sub, "child"), ino);
+    CHECK(holds(ino, "here"));
+}
+
+/* Each moves the other's folder into its own: no cycle, nothing is unreachable. */
+static void test_cycle(void)
+{
+    struct inode gone;
+    uint64_t x = make_dir(dev(0), INODE_ROOT, "x"), y = make_dir(dev(0), INODE_ROOT, "y");
+    make_file(dev(0), x, "in x", "x", 1);
+    CHECK(group_settle(&two));
+    CHECK_EQ(tree_rename(dev(0), INODE_ROOT, "x", 1, y, "x", 1, 0, &gone), 0);
+    CHECK_EQ(tree_rename(dev(1), INODE_ROOT, "y", 1, x, "y", 1, 0, &gone), 0);
+    meet();
+    struct inode in;
+    CHECK_EQ(tree_getattr(dev(0), x, &in), 0);
+    CHECK(in.nlink >= 2);
+    CHECK_EQ(tree_getattr(dev(0), y, &in), 0);
+    CHECK(in.nlink >= 2);
+    CHECK(ino_of(dev(0), x, "in x") != 0);
+}
+
+/* Two new files of one name, and two new folders. */
+static void test_same_name(void)
+{
+    uint64_t a = make_file(dev(0), INODE_ROOT, "same", "aa", 2),
+             b = make_file(dev(1), INODE_ROOT, "same", "bb", 2);
+    uint64_t c = make_dir(dev(0), INODE_ROOT, "dirs"), d = make_dir(dev(1), INODE_ROOT, "dirs");
+    make_file(dev(0), c, "1", "1", 1);
+    make_file(dev(1), d, "2", "2", 1);
+    meet();
+    CHECK(holds(a, "aa") && holds(b, "bb"));
+    CHECK_EQ(named(INODE_ROOT, "same").n, 2);
+    CHECK_EQ(named(INODE_ROOT, "dirs").n, 2);
+    CHECK(ino_of(dev(0), c, "1") && ino_of(dev(0), d, "2"));
+}
+
+#define ROWS  400u /* more than are sent whole each time */
+#define ROW   64u
+#define PATCH 100u
+
+static uint64_t make_rows(const char *name)
+{
+    uint8_t block[ROW];
+    uint64_t ino = make_file(dev(0), INODE_ROOT, name, "", 0);
+    for (unsigned i = 0; i < ROWS; i++) {
+        memset(block, 'a' + (int)(i % 20), sizeof(block));
+        CHECK_EQ(data_write(dev(0), ino, (uint64_t)i * 2 * ROW, block, ROW, true, false), 0);
+    }
+    return ino;
+}
+
+/* How many files of that name's kind have ${text} at ${off}. */
+static unsigned patched(const char *part, uint64_t off, const char *text, uint64_t other_off,
+                        const char *other)
+{
+    struct children c = {0};
+    unsigned n = 0;
+    (void)tree_readdir(dev(0), INODE_ROOT, 0, dump_collect, &c);
+    for (size_t i = 0; i < c.n; i++) {
+        uint8_t have[8], there[8];
+        size_t got;
+        if (!strstr(c.list[i].name, part))
+            continue;
+        CHECK_EQ(data_read(dev(0), c.list[i].in.ino, off, have, strlen(text), &got, NULL), 0);
+        CHECK_EQ(data_read(dev(0), c.list[i].in.ino, other_off, there, strlen(other), &got, NULL),
+                 0);
+        const bool one = memcmp(have, text, strlen(text)) == 0,
+                   two_of = memcmp(there, other, strlen(other)) == 0;
+        CHECK(!(one && two_of)); /* no mixtures */
+        n += one;
+    }
+    free(c.list);
+    return n;
+}
+
+/* Of a long map only changes are sent. Two that do not fit are never mixed; both files are there in the end. */
+static void test_deltas(void)
+{
+    uint64_t ino = make_rows("long.bin");
+    CHECK(group_settle(&two));
+    CHECK_EQ(data_write(dev(0), ino, 0, (const uint8_t *)"ONE", 3, true, false), 0);
+    CHECK_EQ(data_write(dev(1), ino, PATCH * 2 * ROW, (const uint8_t *)"TWO", 3, true, false), 0);
+    meet();
+    CHECK_EQ(patched("long", 0, "ONE", PATCH * 2 * ROW, "TWO"), 1);
+    CHECK_EQ(patched("long", PATCH * 2 * ROW, "TWO", 0, "ONE"), 1);
+    /* one that is not published yet meets one that is */
+    ino = make_rows("later.bin");
+    CHECK(group_settle(&two));
+    CHECK_EQ(data_write(dev(0), ino, 0, (const uint8_t *)"ONE", 3, true, false), 0);
+    CHECK_EQ(data_write(dev(1), ino, PATCH * 2 * ROW, (const uint8_t *)"TWO", 3, true, false), 0);
+    CHECK_EQ(member_push(&two.m[0], NULL), 0);
+    CHECK_EQ(member_pull(&two.m[1], NULL, NULL), 0);
+    CHECK(group_settle(&two));
+    CHECK(group_same(&two));
+    CHECK_EQ(patched("later", 0, "ONE", PATCH * 2 * ROW, "TWO"), 1);
+    CHECK_EQ(patched("later", PATCH * 2 * ROW, "TWO", 0, "ONE"), 1);
+    /* and when nobody is in the way a delta is applied as it is */
+    ino = make_rows("plain.bin");
+    CHECK(group_settle(&two));
+    CHECK_EQ(data_write(dev(1), ino, PATCH * 2 * ROW, (const uint8_t *)"TWO", 3, true, false), 0);
+    meet();
+    CHECK_EQ(patched("plain", PATCH * 2 * ROW, "TWO", 0, "ONE"), 1);
+    CHECK_EQ(named(INODE_ROOT, "plain").n, 1);
+}
+
+static void test_cases(void)
+{
+    group_make(&two, 2, "two");
+    CHECK(group_settle(&two));
+    test_both_edited();
+    test_edit_beats_delete();
+    test_child_brings_back();
+    test_cycle();
+    test_same_name();
+    test_deltas();
+    group_free(&two);
+}
+
 int main(void)
 {
     log_set_level(LOG_LEVEL_ERROR);
     verbose = getenv("OBSCURAFS_TEST_VERBOSE") != NULL;
     fixture_start();
+    test_cases();
     test_random();
     fixture_rm(fixture_base);
     return check_done();
