@@ -91,7 +91,7 @@ static int report(int err, const char *what, const char *why, const struct count
     } else {
         printf("%.0f files and folders, %s checked here", n->files,
                progress_bytes((uint64_t)n->bytes, bytes));
-        if (n->packs || n->batches)
+        if (n->packs > 0 || n->batches > 0)
             printf("; %.0f packs and %.0f batches on the store", n->packs, n->batches);
         printf(": %s\n", n->problems > 0 ? "DAMAGE FOUND" : "all is well");
     }

@@ -2,8 +2,8 @@
 # "N passed, N failed[, N skipped]", which are added up. $here, $build, $obscurafs come from .ci/setup.sh.
 # shellcheck shell=bash
 
-suites=(unit format attacks gcc_clang sanitize)
-declare -A suite_limit=([sanitize]=600)
+suites=(unit format attacks posix real_tree leaks bad_input crash disk_full webdav_s3 gcc_clang sanitize)
+declare -A suite_limit=([unit]=600 [sanitize]=600 [gcc_clang]=600)
 
 # count_results LOG: sums the result lines.
 count_results() {
@@ -31,6 +31,25 @@ suite_format() { OBSCURAFS=$obscurafs "$here/tests/fs/second_reader.sh"; }
 
 # What a hostile store can do, as a person would see it.
 suite_attacks() { OBSCURAFS=$obscurafs "$here/tests/sync/attacks.sh"; }
+
+# POSIX, operation by operation and errno by errno, in a mount.
+suite_posix() { OBSCURAFS=$obscurafs "$here/tests/fs/run_posix.sh" "$build/tests/fs/posix_battery"; }
+
+# git and odd names in the mount, and the same on a second device made from the store.
+suite_real_tree() { OBSCURAFS=$obscurafs "$here/tests/fs/real_tree.sh"; }
+
+# Nothing readable leaves the mount; sizes on the store say nothing.
+suite_leaks() { OBSCURAFS=$obscurafs "$here/tests/fs/leaks.sh"; }
+
+# What bad input gets: one line, the right exit code, nothing lost.
+suite_bad_input() { OBSCURAFS=$obscurafs "$here/tests/fs/bad_input.sh"; }
+
+# kill -9 under load; a full disk.
+suite_crash() { OBSCURAFS=$obscurafs "$here/tests/fs/crash.sh"; }
+suite_disk_full() { OBSCURAFS=$obscurafs "$here/tests/fs/disk_full.sh"; }
+
+# Push, clone and resume with real servers over a bad network.
+suite_webdav_s3() { OBSCURAFS=$obscurafs "$here/tests/sync/webdav_s3.sh"; }
 
 # Both compilers, all warnings, no unchecked result.
 suite_gcc_clang() {
