@@ -1,8 +1,7 @@
 #include "fs/fusefs_session.h"
 
 #include "crypto/err.h"
-
-#include <time.h>
+#include "fs/tree_op.h"
 
 /* Space that statfs does not offer: the index and its log must be able to grow after the last byte of data. */
 #define SPACE_MARGIN (32ull << 20)
@@ -18,14 +17,6 @@ static int64_t join_time(const struct timespec *ts)
         __builtin_add_overflow(ns, (int64_t)ts->tv_nsec, &ns))
         return ts->tv_sec < 0 ? INT64_MIN : INT64_MAX;
     return ns;
-}
-
-static int64_t now(void)
-{
-    struct timespec ts;
-
-    clock_gettime(CLOCK_REALTIME, &ts);
-    return join_time(&ts);
 }
 
 void fusefs_attr_get(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
@@ -66,11 +57,11 @@ static unsigned translate(const struct stat *attr, int to_set, struct inode *in)
     }
     if (to_set & (FUSE_SET_ATTR_ATIME | FUSE_SET_ATTR_ATIME_NOW)) {
         what |= TREE_ATIME;
-        in->atime = to_set & FUSE_SET_ATTR_ATIME_NOW ? now() : join_time(&attr->st_atim);
+        in->atime = to_set & FUSE_SET_ATTR_ATIME_NOW ? tree_op_now() : join_time(&attr->st_atim);
     }
     if (to_set & (FUSE_SET_ATTR_MTIME | FUSE_SET_ATTR_MTIME_NOW)) {
         what |= TREE_MTIME;
-        in->mtime = to_set & FUSE_SET_ATTR_MTIME_NOW ? now() : join_time(&attr->st_mtim);
+        in->mtime = to_set & FUSE_SET_ATTR_MTIME_NOW ? tree_op_now() : join_time(&attr->st_mtim);
     }
     if (to_set & FUSE_SET_ATTR_CTIME) {
         what |= TREE_CTIME;
