@@ -77,7 +77,7 @@ struct store_dialect {
      * store_fail), or STORE_HTTP_UNDECIDED. ERR_NET: transient. */
     int (*judge)(struct store_http *s, struct store_call *call);
     /* NULL, or: where a put begins. */
-    enum store_step (*first_step)(struct store_http *s, const struct store_call *call);
+    enum store_step (*first_step)(struct store_http *s, struct store_call *call);
     /* NULL, or: called with the verdict ${err} after a put (STORE_STEP_MAIN) and each
      * STORE_STEP_COLLECTION. Changes ${call->step} and returns STORE_HTTP_UNDECIDED to go on there;
      * else returns the verdict. */

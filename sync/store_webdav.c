@@ -153,10 +153,12 @@ static int webdav_judge(struct store_http *s, struct store_call *call)
     return STORE_HTTP_UNDECIDED;
 }
 
-static enum store_step webdav_first_step(struct store_http *s, const struct store_call *call)
+static enum store_step webdav_first_step(struct store_http *s, struct store_call *call)
 {
     struct store_webdav *w = from_http(s);
     bool known = find_known(w, call->name) < w->known_count;
+    call->level =
+        levels(w, call->name); /* from the deepest up: those above are there nearly always */
     return known || call->len < COSTLY_BODY || !levels(w, call->name) ? STORE_STEP_MAIN
                                                                       : STORE_STEP_COLLECTION;
 }
