@@ -54,6 +54,7 @@ static void send_progress(void *ctx, const struct engine_status *status)
 static void do_sync(struct daemon_state *d, struct control_peer *peer)
 {
     struct engine_status status;
+    fusefs_settle(d->fs); /* our peer has called syncfs, which does not wait on FUSE */
     int err = engine_sync(d->engine, send_progress, peer);
     engine_status(d->engine, &status);
     cJSON *last = cJSON_CreateObject();
@@ -166,6 +167,7 @@ static void do_check(struct daemon_state *d, const cJSON *request, struct contro
                                     .problem = send_check_problem,
                                     .cancelled = &d->ending,
                                     .ctx = peer};
+    fusefs_settle(d->fs);
     int err = check_vault(d->vault, &options, &local);
     problems += local.problems;
     cJSON_AddNumberToObject(last, "files", (double)local.inodes);

@@ -14,6 +14,8 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#define SETTLE_MS 10000
+
 void fusefs_session_post(struct fusefs *fs, unsigned events)
 {
     const uint64_t one = 1;
@@ -97,6 +99,12 @@ static void control(struct fusefs *fs, void (*ready)(void *ctx), void *ctx)
             return;
         }
     }
+}
+
+void fusefs_settle(struct fusefs *fs)
+{
+    if (!fusefs_loop_settle(fs->loop, SETTLE_MS))
+        log_warn("requests of the kernel did not end in time");
 }
 
 int fusefs_run(struct fusefs *fs, void (*ready)(void *ctx), void *ctx)

@@ -23,5 +23,8 @@ int fusefs_run(struct fusefs *fs, void (*ready)(void *ctx), void *ctx);
 /* Asks fusefs_run to return (from a signal handler or another thread); the mount is taken off, lazily if busy. */
 void fusefs_stop(struct fusefs *fs);
 void fusefs_free(struct fusefs *fs);
+/* Waits, 10 s at the most, until what the kernel had sent before is served: syncfs(2) on a FUSE mount returns before that. Not from the
+ * threads that serve the mount. */
+void fusefs_settle(struct fusefs *fs);
 
 #endif

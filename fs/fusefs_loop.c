@@ -47,6 +47,10 @@ struct fusefs_loop {
     _Atomic bool stopping, ended;
     _Atomic bool slow_sync; /* the last fsync took long */
     _Atomic unsigned busy;  /* threads that work without leading */
+    /* Reading the device, or serving what it gave, reads of files excepted: from before a request leaves the kernel's queue until it is
+     * answered. */
+    _Atomic unsigned holding;
+    _Atomic uint64_t answered; /* requests */
     _Atomic uint64_t counts[64];
 
     pthread_mutex_t lock; /* guards the rest and is what the conditions go with */
@@ -87,10 +91,12 @@ static int64_t now_ns(void)
 static ssize_t take(struct fusefs_loop *loop, struct worker *w)
 {
     for (;;) {
+        atomic_fetch_add(&loop->holding, 1);
         ssize_t n = read(loop->fd, w->buf, BUFFER_SIZE);
 
         if (n > 0)
-            return n;
+            return n; /* reign lets go of it */
+        atomic_fetch_sub(&loop->holding, 1);
         if (n == 0 || errno == ENODEV || errno == ECONNABORTED)
             return -1;
         if (errno == EAGAIN)
@@ -339,13 +345,22 @@ static void reign(struct fusefs_loop *loop, struct worker *w)
             end_loop(loop);
             return;
         }
-        if (!fusefs_raw_look(w->buf, (size_t)n, &w->raw))
+        if (!fusefs_raw_look(w->buf, (size_t)n, &w->raw)) {
+            atomic_fetch_sub(&loop->holding, 1);
             continue;
+        }
+        /* A read changes nothing, and one that must fetch from the store takes long. */
+        const bool changes = !w->raw.reads;
+        if (!changes)
+            atomic_fetch_sub(&loop->holding, 1);
         if (is_long(loop, &w->raw))
             (void)fusefs_loop_pass_lead();
         else
             atomic_fetch_add(&w->serial, 1);
         serve(loop, w, (size_t)n);
+        atomic_fetch_add(&loop->answered, 1);
+        if (changes)
+            atomic_fetch_sub(&loop->holding, 1);
         if (w->serial & 1)
             atomic_fetch_add(&w->serial, 1);
     } while (atomic_load(&loop->leader) == w);
@@ -437,6 +452,35 @@ int fusefs_loop_start(struct fusefs_loop *loop)
     pthread_mutex_unlock(&loop->lock);
     pthread_sigmask(SIG_SETMASK, &old, NULL);
     return err;
+}
+
+static bool has_input(const struct fusefs_loop *loop)
+{
+    struct pollfd p = {.fd = loop->fd, .events = POLLIN};
+
+    return poll(&p, 1, 0) == 1 && (p.revents & POLLIN);
+}
+
+/* An answer may let the kernel send what it held back; so nothing is said to be done while answers are given. */
+static bool is_settled(struct fusefs_loop *loop)
+{
+    uint64_t before = atomic_load(&loop->answered);
+
+    return !has_input(loop) && atomic_load(&loop->holding) == 0 && !has_input(loop) &&
+           atomic_load(&loop->answered) == before;
+}
+
+bool fusefs_loop_settle(struct fusefs_loop *loop, unsigned ms)
+{
+    const struct timespec pause = {.tv_nsec = 1000000};
+    int64_t end = now_ns() + (int64_t)ms * 1000000;
+
+    while (!is_settled(loop)) {
+        if (loop->ended || now_ns() >= end)
+            return loop->ended;
+        nanosleep(&pause, NULL);
+    }
+    return true;
 }
 
 void fusefs_loop_stop(struct fusefs_loop *loop)

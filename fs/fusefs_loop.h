@@ -26,6 +26,9 @@ int fusefs_loop_start(struct fusefs_loop *loop);
 /* Ends them: requests under way are cancelled where they can be and answered; returns when all threads are gone. */
 void fusefs_loop_stop(struct fusefs_loop *loop);
 void fusefs_loop_free(struct fusefs_loop *loop);
+/* Waits until every request but reads that the kernel had sent is answered, and so are those that it held back behind them; ${ms} at the
+ * most. False: there was no end in that time. Any thread but those of the loop. */
+bool fusefs_loop_settle(struct fusefs_loop *loop, unsigned ms);
 
 /* ---- for the callbacks, about the request that this thread serves ---- */
 

@@ -2,6 +2,7 @@
 
 #include "crypto/err.h"
 #include "crypto/log.h"
+#include "fs/fusefs.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -220,6 +221,8 @@ void fusefs_mount_off(struct fusefs *fs)
     if (root >= 0) {
         if (syncfs(root) < 0)
             log_warn("writing what was cached failed: %s", strerror(errno));
+        /* syncfs has only sent the writes: it does not wait on FUSE. Stopping now would drop them. */
+        fusefs_settle(fs);
         close(root);
     }
 }

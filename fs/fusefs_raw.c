@@ -31,6 +31,7 @@ bool fusefs_raw_look(const void *request, size_t len, struct fusefs_raw *raw)
         look_init(body, len, raw);
     } else if (head->opcode == FUSE_READ && len >= sizeof(struct fuse_read_in)) {
         raw->kind = FUSEFS_RAW_IO;
+        raw->reads = true;
         raw->io_size = ((const struct fuse_read_in *)(const void *)body)->size;
     } else if (head->opcode == FUSE_WRITE && len >= sizeof(struct fuse_write_in)) {
         const struct fuse_write_in *in = (const void *)body;

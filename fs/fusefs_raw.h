@@ -28,6 +28,7 @@ struct fusefs_raw {
     enum fusefs_raw_kind kind;
     uint32_t opcode;
     uint32_t io_size;     /* of FUSEFS_RAW_IO: bytes to read or write */
+    bool reads;           /* a read of a file: changes nothing, and may take long */
     bool kill_priv;       /* a write that must clear set-user-ID and set-group-ID */
     bool offers_killpriv; /* INIT: the kernel lets us do that, and then asks less often */
     /* tmpfile */
