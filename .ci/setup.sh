@@ -39,12 +39,15 @@ need() {
   rm -f "$log"
 }
 
-# build_in DIR [meson options]: configures once, builds. The log is shown when it fails.
+# build_in DIR [meson options]: configures, builds. The log is shown when it fails. An option that the folder was configured without is
+# added: ./run makes a build without tests where there is none, and ./test wants them.
 build_in() {
   local dir=$1
   shift
   if [[ ! -f $dir/build.ninja ]]; then
     meson setup "$dir" "$here" "$@" >"$dir.setup.log" 2>&1 || { tail -30 "$dir.setup.log" >&2; die "The build could not be set up."; }
+  elif [[ $# -gt 0 ]]; then
+    meson configure "$dir" "$@" >"$dir.setup.log" 2>&1 || { tail -30 "$dir.setup.log" >&2; die "The build could not be set up."; }
   fi
   ninja -C "$dir" >"$dir.build.log" 2>&1 || { tail -40 "$dir.build.log" >&2; die "The build failed; its log is $dir.build.log"; }
 }

@@ -56,12 +56,12 @@ suite_webdav_s3() { OBSCURAFS=$obscurafs "$here/tests/sync/webdav_s3.sh"; }
 
 # Both compilers, all warnings, no unchecked result.
 suite_gcc_clang() {
-  CC=clang build_in "$build_root/build-clang" --werror && echo "1 passed, 0 failed"
+  CC=clang build_in "$build_root/build-clang" -Dwerror=true && echo "1 passed, 0 failed"
 }
 
 # The unit tests again under address and undefined-behaviour sanitizers.
 suite_sanitize() {
-  CC=clang build_in "$build_root/build-asan" --werror -Db_sanitize=address,undefined -Db_lundef=false &&
+  CC=clang build_in "$build_root/build-asan" -Dwerror=true -Db_sanitize=address,undefined -Db_lundef=false &&
     OBSCURAFS_TEST_SEEDS=4 ASAN_OPTIONS=detect_leaks=1 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
       run_meson_tests "$build_root/build-asan" --timeout-multiplier 4 --no-suite servers
 }

@@ -183,7 +183,7 @@ static uint32_t mode_of(const char *name)
 /* As sync does when another device's changes arrive. */
 static void behind_the_back(void)
 {
-    struct inode i, in = {.mode = S_IFREG | 0600}, gone;
+    struct inode i, in = {.mode = S_IFREG | 0604}, gone;
 
     CHECK(!exists("far"));
     uint64_t ino = new_file("far");
@@ -198,7 +198,7 @@ static void behind_the_back(void)
     EVENTUALLY(reads("far", "two!"));
     CHECK_EQ(tree_setattr(f.v, ino, TREE_MODE, &in, &i), 0);
     vault_invalidate(f.v, ino, NULL, 0);
-    EVENTUALLY(mode_of("far") == 0600);
+    EVENTUALLY(mode_of("far") == 0604);
 
     /* Appended to elsewhere while open here. */
     int fd = open(at("far"), O_RDONLY);
