@@ -125,9 +125,10 @@ int fusefs_run(struct fusefs *fs, void (*ready)(void *ctx), void *ctx)
         control(fs, ready, ctx);
     else
         fusefs_mount_off(fs);
-    fusefs_loop_stop(fs->loop);
+    /* While requests are still served: dropping what the kernel has cached makes it write. */
     fusefs_notify_stop(fs->notify);
     fs->notify = NULL;
+    fusefs_loop_stop(fs->loop);
     /* The kernel gives no references back when a mount ends: nothing is open any more. */
     if (!fs->read_only && !vault_read_only(fs->vault)) {
         last = tree_reap_all(fs->vault);

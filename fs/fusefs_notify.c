@@ -13,7 +13,8 @@
 
 struct change {
     uint64_t ino;
-    size_t len; /* of the name; 0: the inode itself */
+    bool named; /* else the inode itself */
+    size_t len; /* of the name; else as in vault_invalidate */
     char name[NAME_LEN_MAX + 1];
 };
 
@@ -38,10 +39,11 @@ static void invalidate(void *ctx, uint64_t ino, const char *name, size_t len)
         return;
     }
     change->ino = ino;
-    change->len = name ? len : 0;
+    change->named = name != NULL;
+    change->len = len;
     if (name)
         memcpy(change->name, name, len);
-    change->name[change->len] = 0;
+    change->name[name ? len : 0] = 0;
     pthread_mutex_lock(&n->lock);
     while (n->count == QUEUE_MAX && !n->stopping)
         pthread_cond_wait(&n->room, &n->lock);
@@ -95,7 +97,7 @@ static void tell_growth(struct fusefs *fs, const struct inode *inode)
  * has. So it must let go of the inode: without its names it does, unless somebody has the file open. Then it can at
  * least be told of growth; a file that another device made shorter shows zeroes behind its end until it is closed.
  */
-static void tell_size(struct fusefs *fs, const struct inode *inode)
+static void tell_size(struct fusefs *fs, const struct inode *inode, bool data)
 {
     struct bytes_out names;
     uint64_t parent;
@@ -108,7 +110,9 @@ static void tell_size(struct fusefs *fs, const struct inode *inode)
             (void)fuse_lowlevel_notify_inval_entry(fs->session, parent, (char *)names.p + at,
                                                    strlen((char *)names.p + at));
     bytes_out_release(&names);
-    tell_growth(fs, inode);
+    /* Only then: the byte would spoil what a program is writing at the end just now. */
+    if (data)
+        tell_growth(fs, inode);
 }
 
 /* Failing is normal: the kernel does not have it cached. */
@@ -116,7 +120,7 @@ static void tell(struct fusefs *fs, const struct change *change)
 {
     struct inode inode;
 
-    if (change->len > 0) {
+    if (change->named) {
         (void)fuse_lowlevel_notify_inval_entry(fs->session, change->ino, change->name, change->len);
         return;
     }
@@ -124,9 +128,19 @@ static void tell(struct fusefs *fs, const struct change *change)
     if (tree_getattr(fs->vault, change->ino, &inode) < 0)
         return;
     if (S_ISREG(inode.mode))
-        tell_size(fs, &inode);
+        tell_size(fs, &inode, change->len == VAULT_DATA);
     /* Deleted elsewhere while it may be open here: it goes when the kernel forgets it. */
     fusefs_ops_gone(fs, &inode);
+}
+
+/* In the thread that asks, which waits until what was dirty has been written. */
+static void settle(void *ctx, uint64_t ino)
+{
+    const struct fusefs_notify *n = ctx;
+    uint64_t parent;
+
+    if (fusefs_lookup_parent(n->fs->lookup, ino, &parent))
+        (void)fuse_lowlevel_notify_inval_inode(n->fs->session, ino, 0, 0);
 }
 
 static void *run(void *arg)
@@ -180,7 +194,7 @@ int fusefs_notify_start(struct fusefs_notify **out, struct fusefs *fs)
         free(n);
         return ERR_NOMEM;
     }
-    const struct vault_watcher watcher = {.invalidate = invalidate, .ctx = n};
+    const struct vault_watcher watcher = {.invalidate = invalidate, .ctx = n, .settle = settle};
     vault_set_watcher(fs->vault, &watcher);
     *out = n;
     return 0;

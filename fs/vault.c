@@ -352,6 +352,14 @@ void vault_invalidate(struct vault *v, uint64_t ino, const char *name, size_t le
     pthread_rwlock_unlock(&v->watcher_lock);
 }
 
+void vault_settle(struct vault *v, uint64_t ino)
+{
+    pthread_rwlock_rdlock(&v->watcher_lock);
+    if (v->watcher.settle)
+        v->watcher.settle(v->watcher.ctx, ino);
+    pthread_rwlock_unlock(&v->watcher_lock);
+}
+
 void vault_reclaim_rdlock(struct vault *v)
 {
     pthread_rwlock_rdlock(&v->reclaim);

@@ -89,15 +89,20 @@ const struct vault_fetcher *vault_fetcher(const struct vault *vault);
 
 /*
  * Sync tells whoever shows the tree (the FUSE adapter) what it changed, so that caches are dropped. ${name} NULL: the inode itself
- * (attributes and data); else the entry. Called without locks.
+ * (${len} VAULT_DATA: its size or data, 0: only attributes); else the entry. Called without locks.
  */
+#define VAULT_DATA 1u
 struct vault_watcher {
     void (*invalidate)(void *ctx, uint64_t ino, const char *name, size_t len);
     void *ctx;
+    void (*settle)(void *ctx, uint64_t ino); /* see vault_settle; may be NULL */
 };
 /* Copied; NULL takes it away, and it is not running any more when this returns. */
 void vault_set_watcher(struct vault *vault, const struct vault_watcher *watcher);
 void vault_invalidate(struct vault *vault, uint64_t ino, const char *name, size_t len);
+/* Before sync changes the content of an inode: what programs have written and the kernel still holds back comes in first, so that it
+ * counts as a change of this device and is merged like one. Called without locks; may wait for writes. */
+void vault_settle(struct vault *vault, uint64_t ino);
 
 /* Readers of segments hold it shared while they use positions taken from the index; reclaiming holds it alone. Not recursive: a
  * waiting reclaimer goes before new readers. */

@@ -205,8 +205,16 @@ void merge_tell_watcher(struct merge *m)
         size_t len;
         const char *name = (const char *)bytes_get_var16(&in, NAME_LEN_MAX, &len);
         if (!in.bad)
-            vault_invalidate(m->vault, ino, len ? name : NULL, len);
+            vault_invalidate(m->vault, ino, len && name[0] ? name : NULL, len);
     }
+}
+
+/* What programs wrote here to files that are going to change must count as written before. */
+static void settle(const struct merge *m)
+{
+    for (size_t i = 0; i < m->batch->count; i++)
+        if (m->batch->records[i].kind == BATCH_CONTENT)
+            vault_settle(m->vault, m->batch->records[i].u.content.ino);
 }
 
 /* Refused: what is here is too far behind its clock. */
@@ -247,6 +255,7 @@ int merge_apply(const struct merge_params *params, const struct merge_batch *bat
     if (!m.pids)
         return ERR_NOMEM;
     bytes_out_init(&m.told);
+    settle(&m);
     index_lock(m.ix);
     int err = apply_locked(&m);
     index_unlock(m.ix);

@@ -110,7 +110,7 @@ static int apply(struct merge *m, const struct batch_record *r, uint32_t edited)
     err = index_inode_put(m->ix, &inode);
     if (!err && r->u.content.whole)
         err = index_dirty_ranges_clear(m->ix, inode.ino);
-    merge_tell(m, inode.ino, NULL, 0);
+    merge_tell(m, inode.ino, NULL, VAULT_DATA);
     return err || !follow ? err : merge_again_follow(m, &inode, true);
 }
 
