@@ -20,7 +20,7 @@ n=$work/w.mnt
 cat "$m"/* >/dev/null 2>&1
 ls -lR "$m" >/dev/null
 check_not "not there yet" stat "$m/d/new"
-exec 5<"$m/opened" 6<>"$m/busy"
+exec 5<"$m/opened"
 head -c 1 <&5 >/dev/null
 
 printf ', and more' >>"$n/grow"
@@ -33,7 +33,15 @@ echo new >"$n/d/new"
 mv "$n/d/moved" "$n/d/sub/moved"
 printf 'their content, which is longer' >"$n/busy"
 check "sync of the second" "$obscurafs" sync -q "$n"
-printf OURS >&6 # the kernel keeps it: the file stays open
+# a program that never closes: the kernel holds back what it wrote (a shell's redirection would close a copy, which writes)
+python3 -c 'import os, sys, time
+fd = os.open(sys.argv[1], os.O_WRONLY)
+os.write(fd, b"OURS")
+print("written", flush=True)
+time.sleep(60)' "$m/busy" >"$work/writer" &
+writer=$!
+at_end+=("kill $writer 2>/dev/null")
+wait_for 5 grep -q written "$work/writer" || bad "the writer"
 check "sync of the first" "$obscurafs" sync -q "$m"
 
 shows() { # WHAT FILE CONTENT
@@ -50,7 +58,9 @@ shows "a moved file" d/sub/moved 2
 same "a list" "$(ls -m "$m/d")" "link of grow, new, one, sub"
 same "a list below" "$(ls "$m/d/sub")" moved
 same "time and mode" "$(stat -c '%y %a' "$m/d/one" | cut -c1-4,36-)" "1999 600"
-{ exec 5<&- 6<&-; } 2>/dev/null # theirs is another file now, so this may fail
+exec 5<&-
+kill "$writer"
+wait "$writer" 2>/dev/null
 shows "a file that was open" opened 'longer than the first content'
 cat "$m"/busy* >"$work/busy"
 check "what was written meanwhile is there" grep -q 'OURSt content' "$work/busy"
