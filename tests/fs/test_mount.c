@@ -194,7 +194,7 @@ static void behind_the_back(void)
     CHECK(reads("far", "one"));
     CHECK_EQ(write_at(ino, 0, "two!", 4), 0);
     CHECK(reads("far", "one"));
-    vault_invalidate(f.v, ino, NULL, 0);
+    vault_invalidate(f.v, ino, NULL, VAULT_DATA);
     EVENTUALLY(reads("far", "two!"));
     CHECK_EQ(tree_setattr(f.v, ino, TREE_MODE, &in, &i), 0);
     vault_invalidate(f.v, ino, NULL, 0);
@@ -204,7 +204,7 @@ static void behind_the_back(void)
     int fd = open(at("far"), O_RDONLY);
     struct stat st;
     CHECK_EQ(write_at(ino, 4, " more", 5), 0);
-    vault_invalidate(f.v, ino, NULL, 0);
+    vault_invalidate(f.v, ino, NULL, VAULT_DATA);
     EVENTUALLY(fstat(fd, &st) == 0 && st.st_size == 9);
     EVENTUALLY(reads("far", "two! more"));
 
@@ -212,7 +212,7 @@ static void behind_the_back(void)
     char b[16] = "";
     CHECK_EQ(tree_unlink(f.v, INODE_ROOT, "far", 3, &gone), 0);
     CHECK_EQ(gone.nlink, 0);
-    vault_invalidate(f.v, ino, NULL, 0);
+    vault_invalidate(f.v, ino, NULL, VAULT_DATA);
     vault_invalidate(f.v, INODE_ROOT, "far", 3);
     EVENTUALLY(!exists("far"));
     CHECK_EQ(pread(fd, b, 16, 0), 9);
