@@ -2,7 +2,7 @@
 # "N passed, N failed[, N skipped]", which are added up. $here, $build, $obscurafs come from .ci/setup.sh.
 # shellcheck shell=bash
 
-suites=(unit format attacks posix real_tree leaks bad_input crash webdav_s3 gcc_clang sanitize)
+suites=(unit format attacks posix real_tree remote_changes leaks bad_input crash webdav_s3 gcc_clang sanitize)
 declare -A suite_limit=([unit]=900 [sanitize]=1500 [gcc_clang]=900 [webdav_s3]=400)
 
 # count_results LOG: sums the result lines.
@@ -37,6 +37,9 @@ suite_posix() { OBSCURAFS=$obscurafs "$here/tests/fs/run_posix.sh" "$build/tests
 
 # git and odd names in the mount, and the same on a second device made from the store.
 suite_real_tree() { OBSCURAFS=$obscurafs "$here/tests/fs/real_tree.sh"; }
+
+# What other devices did shows in a mount, also in files that are open, and what programs write meanwhile is kept.
+suite_remote_changes() { OBSCURAFS=$obscurafs "$here/tests/fs/remote_changes.sh"; }
 
 # Nothing readable leaves the mount; sizes on the store say nothing.
 suite_leaks() { OBSCURAFS=$obscurafs "$here/tests/fs/leaks.sh"; }
