@@ -8,6 +8,7 @@
 
 #include <fcntl.h>
 #include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -173,20 +174,43 @@ int common_login(const char *url, const char *login_file, struct stores_item *it
     return 0; /* a server without a login; one that wants a login will say so */
 }
 
+/* Could it be added? Asked before anything is put on it. */
+static int check_new(struct vault *vault, const struct stores_item *item, char *why)
+{
+    struct stores_item *items;
+    size_t n;
+    int err = stores_load(vault, &items, &n);
+    if (err)
+        return err;
+    if (n >= STORES_MAX) {
+        snprintf(why, 200, "a vault has at most %u stores; remove one first", STORES_MAX);
+        err = ERR_TOOBIG;
+    }
+    for (size_t i = 0; i < n; i++)
+        if (strcmp(items[i].url, item->url) == 0) {
+            snprintf(why, 200, "is one of this vault's stores already");
+            err = ERR_EXIST;
+        }
+    stores_free(items, n);
+    return err;
+}
+
 int common_add_store(struct vault *vault, const struct stores_item *item, char *why)
 {
     struct store *store = NULL;
     uint32_t id;
     int err = stores_open(item, &store, why);
     if (!err)
+        err = check_new(vault, item, why);
+    /* nothing is written to a place that is not for us */
+    if (!err)
+        err = join_check_store(vault, store, why);
+    if (!err)
         err = store_try(store, why);
     if (!err)
         err = join_prepare_store(vault, store, why);
-    if (!err) {
+    if (!err)
         err = stores_add(vault, item, &id);
-        if (err == ERR_EXIST)
-            strcpy(why, "is one of this vault's stores already");
-    }
     store_close(store);
     return err;
 }

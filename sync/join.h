@@ -29,8 +29,12 @@ int join_clone(const char *path, struct store *store, const char *url, const str
                const char *device_name, void (*progress)(void *ctx, const char *what, uint64_t done, uint64_t total), void *ctx,
                char *why);
 
+/* Is the store empty, or this vault's? Writes nothing. ERR_NOTOURS: something else is there (${why}: 200 bytes for people, or NULL). */
+int join_check_store(struct vault *vault, struct store *store, char *why);
+
 /* Puts the header, roster, key boxes and recovery slot on a store that is empty, or checks that what is there is this vault.
- * ERR_NOTOURS: something else is there. */
+ * ERR_NOTOURS: something else is there. On a store that was empty nothing stays when it fails, unless the store cannot be reached; then the
+ * next attempt goes on. */
 int join_prepare_store(struct vault *vault, struct store *store, char *why);
 
 #endif

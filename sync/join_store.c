@@ -130,8 +130,8 @@ static int put_keys(struct vault *vault, struct store *store, const struct roste
 
 struct strangers {
     const struct roster *roster;
-    uint32_t tag;
-    char first[STORE_NAME_MAX + 1];
+    bool own;       /* objects of an interrupted join_prepare_store are there */
+    char first[61]; /* for people */
 };
 
 /* What an interrupted join_prepare_store leaves is not foreign. */
@@ -154,20 +154,29 @@ static bool is_own(const struct strangers *s, const char *name)
 static int stranger_each(void *ctx, const char *name, uint64_t size)
 {
     struct strangers *s = ctx;
-    if (is_own(s, name))
+    if (is_own(s, name)) {
+        s->own = true;
         return 0;
-    snprintf(s->first, sizeof(s->first), "%s", name);
+    }
+    size_t len = strlen(name), shown = len < sizeof(s->first) - 1 ? len : sizeof(s->first) - 1;
+    /* whoever made the name must not write on the terminal what he likes */
+    for (size_t i = 0; i < shown; i++)
+        s->first[i] = name[i] < ' ' || name[i] > '~' ? '?' : name[i];
+    s->first[shown] = '\0';
     return 1;
 }
 
-static int check_empty(struct store *store, const struct roster *roster, char *why)
+static int check_empty(struct store *store, const struct roster *roster, bool *untouched, char *why)
 {
     struct strangers s = {.roster = roster};
-    int err = store_list(store, "", stranger_each, &s);
+    int err = store_list_all(store, stranger_each, &s);
+    *untouched = !err && !s.own;
     if (err <= 0)
         return err;
     if (why)
-        snprintf(why, JOIN_WHY, "the store is not empty (%.100s); choose an empty place", s.first);
+        snprintf(why, JOIN_WHY,
+                 "is not empty (\"%s\" is there) and not this vault; choose an empty folder",
+                 s.first);
     return ERR_NOTOURS;
 }
 
@@ -182,24 +191,87 @@ static int foreign(const uint8_t theirs[32], char *why)
     return ERR_NOTOURS;
 }
 
-static int prepare(struct vault *vault, struct store *store, const struct roster *roster, char *why)
+/* What there is before anything is written. */
+struct standing {
+    bool fresh;     /* no header: it has to be made a store of this vault */
+    bool untouched; /* nothing of this vault either */
+};
+
+static int check_store(struct vault *vault, struct store *store, const struct roster *roster,
+                       struct standing *is, char *why)
 {
     uint8_t theirs[32];
     int err = join_store_header(store, theirs);
-    bool fresh = err == ERR_NOENT;
-    if (fresh)
-        err = check_empty(store, roster, why);
+    *is = (struct standing){.fresh = err == ERR_NOENT};
+    if (is->fresh)
+        err = check_empty(store, roster, &is->untouched, why);
     else if (!err && memcmp(theirs, vault_id(vault), 32) != 0)
         err = foreign(theirs, why);
     else if (err == ERR_NOTOURS && why)
-        snprintf(why, JOIN_WHY, "the store holds something else; choose an empty place");
+        snprintf(why, JOIN_WHY, "is not empty and not this vault; choose an empty folder");
     else if (err == ERR_VERSION && why)
         snprintf(why, JOIN_WHY, "the store was made by a newer version of this program");
+    return err;
+}
+
+static void say(const struct store *store, int err, char *why)
+{
+    if (!err || !why || why[0])
+        return;
+    const char *said = store_last_error(store);
+    snprintf(why, JOIN_WHY, "%s", said && said[0] ? said : err_text(err));
+}
+
+int join_check_store(struct vault *vault, struct store *store, char *why)
+{
+    struct roster *roster;
+    struct standing is;
+    if (why)
+        why[0] = '\0';
+    int err = members_load(vault, &roster);
     if (!err)
-        err = put_keys(vault, store, roster);
+        err = check_store(vault, store, roster, &is, why);
+    say(store, err, why);
+    roster_free(roster);
+    return err;
+}
+
+/* ---- making it ours ---- */
+
+/* Takes away what prepare has put on a store that had nothing and that then refused the rest. With a header it is a store of the
+ * vault, perhaps by another device meanwhile, and stays. */
+static void sweep(struct store *store, const struct roster *roster)
+{
+    uint8_t id[32];
+    char name[64];
+    if (join_store_header(store, id) != ERR_NOENT)
+        return;
+    (void)store_delete(store, KEYBOX_RECOVERY);
+    for (size_t i = 0; i < roster_count(roster); i++) {
+        const struct roster_device *d = roster_at(roster, i);
+        if (!roster_object_name(d->record, d->record_len, name))
+            (void)store_delete(store, name);
+        keybox_name(d, name);
+        (void)store_delete(store, name);
+    }
+    store_prune(store, "keys");
+    store_prune(store, "roster");
+}
+
+static int prepare(struct vault *vault, struct store *store, const struct roster *roster, char *why)
+{
+    struct standing is;
+    int err = check_store(vault, store, roster, &is, why);
+    if (err)
+        return err;
+    err = put_keys(vault, store, roster);
     /* The header goes last: a store that has it has what is needed to clone from it. */
-    if (!err && fresh)
+    if (!err && is.fresh)
         err = put_header(store, vault_id(vault));
+    say(store, err, why);
+    /* One that is away cannot be asked; what is there is used by the next attempt. */
+    if (err && err != ERR_NET && err != ERR_INTR && is.untouched)
+        sweep(store, roster);
     return err;
 }
 
@@ -211,10 +283,7 @@ int join_prepare_store(struct vault *vault, struct store *store, char *why)
     int err = members_load(vault, &roster);
     if (!err)
         err = prepare(vault, store, roster, why);
-    if (err && why && !why[0]) {
-        const char *said = store_last_error(store);
-        snprintf(why, JOIN_WHY, "%s", said && said[0] ? said : err_text(err));
-    }
+    say(store, err, why);
     roster_free(roster);
     return err;
 }

@@ -148,10 +148,40 @@ int store_delete(struct store *store, const char *name)
     return store_name_valid(name) ? store->ops->delete (store, name) : ERR_MISUSE;
 }
 
+struct capped {
+    struct store *store;
+    int (*each)(void *ctx, const char *name, uint64_t size);
+    void *ctx;
+    size_t count;
+};
+
+static int capped_each(void *ctx, const char *name, uint64_t size)
+{
+    struct capped *c = ctx;
+    if (++c->count > STORE_LIST_MAX)
+        return store_fail(c->store, ERR_FORMAT, "the store lists more objects than a vault has");
+    return c->each(c->ctx, name, size);
+}
+
 int store_list(struct store *store, const char *prefix,
                int (*each)(void *ctx, const char *name, uint64_t size), void *ctx)
 {
-    return prefix_valid(prefix) ? store->ops->list(store, prefix, each, ctx) : ERR_MISUSE;
+    struct capped capped = {.store = store, .each = each, .ctx = ctx};
+    return prefix_valid(prefix) ? store->ops->list(store, prefix, false, capped_each, &capped)
+                                : ERR_MISUSE;
+}
+
+int store_list_all(struct store *store, int (*each)(void *ctx, const char *name, uint64_t size),
+                   void *ctx)
+{
+    struct capped capped = {.store = store, .each = each, .ctx = ctx};
+    return store->ops->list(store, "", true, capped_each, &capped);
+}
+
+void store_prune(struct store *store, const char *name)
+{
+    if (store->ops->prune && store_name_valid(name))
+        store->ops->prune(store, name);
 }
 
 struct trial {
@@ -203,6 +233,19 @@ static int try_steps(struct store *store, struct trial *trial, struct bytes_out 
     return err;
 }
 
+/* What was said about ${err} stays the last error. */
+static void try_clean(struct store *store, const char *name, int err)
+{
+    char said[STORE_ERROR_MAX];
+    if (err == ERR_NET || err == ERR_INTR)
+        return; /* nobody there to be asked */
+    memcpy(said, store->error, sizeof(said));
+    if (err)
+        (void)store_delete(store, name);
+    store_prune(store, "try");
+    memcpy(store->error, said, sizeof(said));
+}
+
 int store_try(struct store *store, char *why)
 {
     static const char digits[] = "0123456789abcdef";
@@ -222,6 +265,7 @@ int store_try(struct store *store, char *why)
     if (err)
         snprintf(why, STORE_URL_WHY, "%s failed: %.150s", step,
                  store->error[0] ? store->error : err_text(err));
+    try_clean(store, name, err);
     bytes_out_release(&got);
     return err;
 }

@@ -25,6 +25,9 @@
 
 #define STORE_NAME_MAX 200u
 #define STORE_URL_MAX  2000u
+/* No vault has more objects: a listing that goes on and on comes from a server that lies. With full
+ * packs this is 32 TB. */
+#define STORE_LIST_MAX 2000000u
 
 /* Login for a store; both NULL when it needs none. In guarded memory of the caller; copied by
  * store_open. */
@@ -91,12 +94,27 @@ int store_head(struct store *store, const char *name, uint64_t *size);
 int store_delete(struct store *store, const char *name);
 
 /* Calls ${each} for every object whose name starts with ${prefix} ("" or "packs/": whole parts), in
- * no order, until it returns non-zero (which is returned). A missing prefix is an empty list. */
+ * no order, until it returns non-zero (which is returned). A missing prefix is an empty list.
+ * ERR_FORMAT: the server shows more than STORE_LIST_MAX objects, more folders than any vault has, or
+ * pages without end. */
 int store_list(struct store *store, const char *prefix,
                int (*each)(void *ctx, const char *name, uint64_t size), void *ctx);
 
+/*
+ * The same for everything that is there, by whatever name: to find out whether a place is empty.
+ * Folders of the form of our names do not count, but what is in them; any other one counts itself,
+ * with '/' at its end. Left out is what other programs put into every folder by themselves
+ * (store_clutter.h). Names are the server's: any bytes but NUL, of any length; the size may be 0.
+ */
+int store_list_all(struct store *store, int (*each)(void *ctx, const char *name, uint64_t size),
+                   void *ctx);
+
+/* Removes the folder ${name} if there is nothing in it, on stores that have folders. It does not
+ * matter when this fails. */
+void store_prune(struct store *store, const char *name);
+
 /* Writes, reads back, lists and deletes a small object of a random name; a line for people in
- * ${why} (200 bytes) on failure. */
+ * ${why} (200 bytes) on failure. Leaves nothing there, unless the store cannot be reached any more. */
 int store_try(struct store *store, char *why);
 
 /* Makes the running call, and all later ones, end with ERR_INTR soon. */

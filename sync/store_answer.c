@@ -81,6 +81,8 @@ static int sink_list(struct http_request *r, const void *p, size_t len)
 static int keep_entry(void *ctx, const struct xml_list_entry *entry)
 {
     struct store_call *call = ctx;
+    if (call->out->len - call->out_start > STORE_HTTP_LIST_MAX)
+        return ERR_FORMAT;
     store_http_entry_put(call->out, entry);
     return call->out->bad ? ERR_NOMEM : 0;
 }

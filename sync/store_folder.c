@@ -4,10 +4,12 @@
 #include "sync/store_impl.h"
 
 #include "crypto/err.h"
+#include "sync/store_clutter.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -288,39 +290,51 @@ static int folder_delete(struct store *store, const char *name)
 
 struct listing {
     struct store *store;
+    bool all;
     int (*each)(void *ctx, const char *name, uint64_t size);
     void *ctx;
 };
 
-/* A temporary file of ours that a crash left behind a week ago. */
-static bool is_stale_temp(const char *name, const struct stat *st)
+/* A temporary file of ours: being written, or left behind by a crash. */
+static bool is_temp(const char *name, const struct stat *st)
 {
     size_t p = sizeof(TEMP_PREFIX) - 1;
     return S_ISREG(st->st_mode) && strlen(name) == TEMP_LEN && memcmp(name, TEMP_PREFIX, p) == 0 &&
-           strspn(name + p, "0123456789abcdef") == 32 && st->st_mtime < time(NULL) - TEMP_AGE_S;
+           strspn(name + p, "0123456789abcdef") == 32;
+}
+
+static int list_foreign(struct listing *l, const char *name, const char *leaf,
+                        const struct stat *st)
+{
+    char folder[STORE_NAME_MAX + NAME_MAX + 3];
+    if (!l->all || store_clutter(leaf))
+        return 0;
+    snprintf(folder, sizeof(folder), "%s%s", name, S_ISDIR(st->st_mode) ? "/" : "");
+    return l->each(l->ctx, folder, 0);
 }
 
 static int list_dir(struct listing *l, int fd, const char *prefix, int depth);
 
 static int list_entry(struct listing *l, int fd, const char *prefix, const char *leaf, int depth)
 {
-    char name[2 * STORE_NAME_MAX + 2];
+    char name[STORE_NAME_MAX + NAME_MAX + 2];
     struct stat st;
     if (strcmp(leaf, ".") == 0 || strcmp(leaf, "..") == 0)
         return 0;
     if (fstatat(fd, leaf, &st, AT_SYMLINK_NOFOLLOW) < 0)
         return errno == ENOENT ? 0 : fail_errno(l->store, errno, "looking at a file");
-    if (is_stale_temp(leaf, &st)) {
-        unlinkat(fd, leaf, 0);
+    if (is_temp(leaf, &st)) {
+        if (st.st_mtime < time(NULL) - TEMP_AGE_S)
+            unlinkat(fd, leaf, 0);
         return 0;
     }
     int n = snprintf(name, sizeof(name), "%s%s", prefix, leaf);
-    if (n < 0 || (size_t)n > STORE_NAME_MAX || !store_name_valid(name))
-        return 0;
+    bool ours = n >= 0 && (size_t)n <= STORE_NAME_MAX && store_name_valid(name) &&
+                (S_ISREG(st.st_mode) || (S_ISDIR(st.st_mode) && depth + 1 < LIST_DEPTH));
+    if (!ours || (l->all && store_clutter(leaf)))
+        return list_foreign(l, name, leaf, &st);
     if (S_ISREG(st.st_mode))
         return l->each(l->ctx, name, (uint64_t)st.st_size);
-    if (!S_ISDIR(st.st_mode) || depth + 1 >= LIST_DEPTH)
-        return 0;
     int child = openat(fd, leaf, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (child < 0)
         return errno == ENOENT ? 0 : fail_errno(l->store, errno, "opening a directory in it");
@@ -348,10 +362,10 @@ static int list_dir(struct listing *l, int fd, const char *prefix, int depth)
     return err;
 }
 
-static int folder_list(struct store *store, const char *prefix,
+static int folder_list(struct store *store, const char *prefix, bool all,
                        int (*each)(void *ctx, const char *name, uint64_t size), void *ctx)
 {
-    struct listing l = {.store = store, .each = each, .ctx = ctx};
+    struct listing l = {.store = store, .all = all, .each = each, .ctx = ctx};
     const char *leaf;
     int fd, err = open_parent(store, prefix, false, &fd, &leaf);
     if (err)
@@ -360,6 +374,16 @@ static int folder_list(struct store *store, const char *prefix,
     for (const char *p = prefix; *p; p++)
         depth += *p == '/';
     return list_dir(&l, fd, prefix, depth);
+}
+
+static void folder_prune(struct store *store, const char *name)
+{
+    const char *leaf;
+    int dir;
+    if (open_parent(store, name, false, &dir, &leaf))
+        return;
+    unlinkat(dir, leaf, AT_REMOVEDIR); /* of an empty one only */
+    close(dir);
 }
 
 static void folder_close(struct store *store)
@@ -378,6 +402,7 @@ int store_folder_open(struct store **store, struct store_place *place)
         .head = folder_head,
         .delete = folder_delete,
         .list = folder_list,
+        .prune = folder_prune,
     };
     struct stat st;
     if (stat(place->dir, &st) < 0 || !S_ISDIR(st.st_mode))

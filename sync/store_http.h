@@ -21,6 +21,7 @@
 
 #define STORE_HTTP_TRIES        3u
 #define STORE_HTTP_SIZE_UNKNOWN UINT64_MAX
+#define STORE_HTTP_LIST_MAX     (16u << 20) /* bytes of one answer to a list that are kept */
 #define STORE_HTTP_STRINGS_MAX  (HTTP_HEADERS_MAX + 1)
 
 enum store_verb { STORE_PUT, STORE_GET, STORE_HEAD, STORE_DELETE, STORE_LIST };

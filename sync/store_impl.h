@@ -23,8 +23,10 @@ struct store_ops {
     int (*get_many)(struct store *store, struct store_get_item *items, size_t n);
     int (*head)(struct store *store, const char *name, uint64_t *size);
     int (*delete)(struct store *store, const char *name);
-    int (*list)(struct store *store, const char *prefix,
+    /* ${all}: as store_list_all; ${prefix} is valid for both */
+    int (*list)(struct store *store, const char *prefix, bool all,
                 int (*each)(void *ctx, const char *name, uint64_t size), void *ctx);
+    void (*prune)(struct store *store, const char *name); /* NULL: has no folders */
     void (*wake)(struct store *
                      store); /* any thread; NULL: the back end looks at ${cancelled} often enough */
 };

@@ -4,11 +4,14 @@
 #include "crypto/err.h"
 #include "crypto/secret.h"
 #include "sync/sigv4.h"
+#include "sync/store_clutter.h"
 
 #include <curl/curl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#define SPARE_PAGES 1000u
 
 struct store_s3 {
     struct store_http http;
@@ -187,8 +190,22 @@ static int s3_judge(struct store_http *s, struct store_call *call)
     return err;
 }
 
+/* Keys that end in '/' stand for folders: for the store's place itself, or for one in it. */
+static bool stands_for_folder(char *name)
+{
+    size_t len = strlen(name);
+    if (len && name[len - 1] != '/')
+        return false;
+    if (!len)
+        return true;
+    name[len - 1] = '\0';
+    bool ours = store_name_valid(name);
+    name[len - 1] = '/';
+    return ours;
+}
+
 /* The objects of one page. */
-static int take_page(struct store_s3 *s3, const struct bytes_out *listed,
+static int take_page(struct store_s3 *s3, const struct bytes_out *listed, bool all,
                      int (*each)(void *ctx, const char *name, uint64_t size), void *ctx)
 {
     const char *prefix = s3->http.base.place.prefix;
@@ -202,22 +219,25 @@ static int take_page(struct store_s3 *s3, const struct bytes_out *listed,
         char *key = curl_easy_unescape(NULL, entry.name, 0, &len);
         if (!key)
             return ERR_NOMEM;
-        const char *name = key + prefix_len;
-        if ((size_t)len == strlen(key) && strncmp(key, prefix, prefix_len) == 0 &&
-            store_name_valid(name))
+        char *name = key + prefix_len;
+        bool inside = (size_t)len == strlen(key) && strncmp(key, prefix, prefix_len) == 0;
+        if (inside &&
+            (all ? !stands_for_folder(name) && !store_clutter_path(name) : store_name_valid(name)))
             err = each(ctx, name, entry.size);
         curl_free(key);
     }
     return err;
 }
 
-static int s3_list(struct store *store, const char *prefix,
+static int s3_list(struct store *store, const char *prefix, bool all,
                    int (*each)(void *ctx, const char *name, uint64_t size), void *ctx)
 {
     struct store_s3 *s3 = (struct store_s3 *)store;
     struct bytes_out out;
     char *token = NULL;
     bool more = true;
+    /* a server may send less than it is asked for, but not for ever */
+    unsigned pages_left = STORE_LIST_MAX / store->place.page + SPARE_PAGES;
     int err = 0;
     bytes_out_init(&out);
     while (more && !err) {
@@ -229,12 +249,12 @@ static int s3_list(struct store *store, const char *prefix,
         bytes_out_reset(&out);
         err = store_http_run(&s3->http, &call, 1);
         if (!err)
-            err = take_page(s3, &out, each, ctx);
+            err = take_page(s3, &out, all, each, ctx);
         more = !err && xml_list_more(call.xml);
         const char *next = more ? xml_list_token(call.xml) : "";
         /* a server that says "more" and does not say where, or says the same again, would keep us
          * here for ever */
-        if (more && (!next[0] || (token && strcmp(token, next) == 0)))
+        if (more && (!next[0] || (token && strcmp(token, next) == 0) || --pages_left == 0))
             err = store_fail(store, ERR_FORMAT, "%s sent a listing that does not end",
                              s3->http.base.place.host);
         free(token);

@@ -3,15 +3,18 @@
 #include "sync/store_http.h"
 
 #include "crypto/err.h"
+#include "sync/store_clutter.h"
 
 #include <curl/curl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define KNOWN_MAX   4096u
-#define COSTLY_BODY 65536u /* not sent on the mere hope that its collection is there */
-#define LIST_DEPTH  4
+#define KNOWN_MAX    4096u
+#define COSTLY_BODY  65536u /* not sent on the mere hope that its collection is there */
+#define LIST_DEPTH   4
+#define LIST_DIRS    4096u /* collections of one listing; packs has 256, journal one a device */
+#define LIST_AT_ONCE 16u   /* answers in memory */
 
 static const char list_request[] =
     "<?xml version=\"1.0\" encoding=\"utf-8\"?>"
@@ -225,8 +228,10 @@ static int webdav_collections(struct store_http *s, struct store_call *call, int
 /* What a listing found below the prefix. */
 struct walk {
     struct store_webdav *w;
+    bool all;
     char **dirs; /* collections still to be listed, with '/' at their end */
     size_t dir_count;
+    size_t dirs_seen;
     int (*each)(void *ctx, const char *name, uint64_t size);
     void *ctx;
 };
@@ -262,6 +267,31 @@ static char *href_path(const char *href)
     return copy;
 }
 
+/* A member whose name is not of our form, or a collection where we have none. */
+static int take_foreign(struct walk *walk, const char *dir, const char *leaf, bool collection)
+{
+    char *name;
+    if (!walk->all || store_clutter(leaf) || strcmp(leaf, ".") == 0 || strcmp(leaf, "..") == 0)
+        return 0;
+    if (asprintf(&name, "%s%s%s", dir, leaf, collection ? "/" : "") < 0)
+        return ERR_NOMEM;
+    int err = walk->each(walk->ctx, name, 0);
+    free(name);
+    return err;
+}
+
+static int take_collection(struct walk *walk, const char *dir, const char *leaf, const char *name)
+{
+    if (count_slashes(name, strlen(name)) + 1 >= LIST_DEPTH)
+        return take_foreign(walk, dir, leaf, true);
+    if (++walk->dirs_seen <= LIST_DIRS)
+        return add_dir(walk, name);
+    if (walk->all)
+        return take_foreign(walk, dir, leaf, true);
+    return store_fail(&walk->w->http.base, ERR_FORMAT, "%s lists more folders than a vault has",
+                      walk->w->http.base.place.host);
+}
+
 /* One member of the collection ${dir}: to the caller, or to be listed in turn, or nothing of
  * ours. */
 static int take_member(struct walk *walk, const char *dir, const char *leaf,
@@ -270,10 +300,13 @@ static int take_member(struct walk *walk, const char *dir, const char *leaf,
     char name[STORE_NAME_MAX + 1];
     uint64_t size = entry->size;
     int n = snprintf(name, sizeof(name), "%s%s", dir, leaf);
-    if (n < 0 || (size_t)n >= sizeof(name) || strchr(leaf, '/') || !store_name_valid(name))
-        return 0;
+    if (strchr(leaf, '/'))
+        return 0; /* of a server that says more than it was asked: comes with its collection */
+    if (n < 0 || (size_t)n >= sizeof(name) || !store_name_valid(name) ||
+        (walk->all && store_clutter(leaf)))
+        return take_foreign(walk, dir, leaf, entry->collection);
     if (entry->collection)
-        return count_slashes(name, strlen(name)) + 1 < LIST_DEPTH ? add_dir(walk, name) : 0;
+        return take_collection(walk, dir, leaf, name);
     if (!entry->has_size) {
         int err = store_http_head(&walk->w->http.base, name, &size);
         if (err)
@@ -317,8 +350,8 @@ static int take_members(struct walk *walk, const char *dir, const struct bytes_o
     return err;
 }
 
-/* Lists the collections of one level, in parallel; leaves those of the next one in ${walk}. */
-static int walk_level(struct walk *walk, char **dirs, size_t n)
+/* Lists collections of one level, in parallel; adds those of the next one to ${walk}. */
+static int walk_some(struct walk *walk, char **dirs, size_t n)
 {
     struct store_call *calls = calloc(n, sizeof(*calls));
     struct bytes_out *outs = calloc(n, sizeof(*outs));
@@ -340,10 +373,18 @@ static int walk_level(struct walk *walk, char **dirs, size_t n)
     return err;
 }
 
-static int webdav_list(struct store *store, const char *prefix,
+static int walk_level(struct walk *walk, char **dirs, size_t n)
+{
+    int err = 0;
+    for (size_t i = 0; i < n && !err; i += LIST_AT_ONCE)
+        err = walk_some(walk, dirs + i, n - i < LIST_AT_ONCE ? n - i : LIST_AT_ONCE);
+    return err;
+}
+
+static int webdav_list(struct store *store, const char *prefix, bool all,
                        int (*each)(void *ctx, const char *name, uint64_t size), void *ctx)
 {
-    struct walk walk = {.w = (struct store_webdav *)store, .each = each, .ctx = ctx};
+    struct walk walk = {.w = (struct store_webdav *)store, .all = all, .each = each, .ctx = ctx};
     char *first = strdup(prefix);
     int err = first ? 0 : ERR_NOMEM;
     char **dirs = malloc(sizeof(*dirs));
@@ -367,6 +408,24 @@ static int webdav_list(struct store *store, const char *prefix,
     return err;
 }
 
+static int any_each(void *ctx, const char *name, uint64_t size)
+{
+    (void)ctx, (void)name, (void)size;
+    return 1;
+}
+
+/* DELETE takes a collection with all that is in it, so it is looked into first. */
+static void webdav_prune(struct store *store, const char *name)
+{
+    char dir[STORE_NAME_MAX + 2];
+    snprintf(dir, sizeof(dir), "%s/", name);
+    if (webdav_list(store, dir, true, any_each, NULL))
+        return;
+    struct store_call call = {.verb = STORE_DELETE, .name = dir};
+    (void)store_http_run((struct store_http *)store, &call, 1);
+    forget((struct store_webdav *)store, dir);
+}
+
 static void webdav_close(struct store_http *s)
 {
     struct store_webdav *w = from_http(s);
@@ -386,6 +445,7 @@ int store_webdav_open(struct store **store, struct store_place *place,
         .head = store_http_head,
         .delete = store_http_delete,
         .list = webdav_list,
+        .prune = webdav_prune,
         .wake = store_http_wake,
     };
     static const struct store_dialect dialect = {

@@ -227,8 +227,28 @@ wrong_stores() {
   expect 11 'store add' with_pass "$o" sync "$v"
   mkdir "$work/foreign"
   echo 'a letter' >"$work/foreign/letter.txt"
-  expect 16 'foreign' with_pass "$o" store add "$v" "file://$work/foreign"
-  same "what was there" "$(cd "$work/foreign" && find . -type f)" ./letter.txt
+  expect 16 'foreign: is not empty.*letter.txt.*choose an empty folder' with_pass "$o" store add "$v" "file://$work/foreign"
+  same "what was there" "$(cd "$work/foreign" && find .)" $'.\n./letter.txt'
+  # names that are not of the form of ours are there all the same
+  mkdir -p "$work/photos/Photos"
+  echo x >"$work/photos/Photos/IMG 1.JPG"
+  expect 16 'photos: is not empty.*Photos/.*choose an empty folder' with_pass "$o" store add "$v" "file://$work/photos"
+  same "what was there" "$(cd "$work/photos" && find . | sort)" $'.\n./Photos\n./Photos/IMG 1.JPG'
+  # what desktop programs put into every folder is nothing; a store that cannot be written gets nothing
+  mkdir -p "$work/clutter/.stfolder"
+  touch "$work/clutter/"{.DS_Store,desktop.ini,.dropbox,._x,Thumbs.db,.nextcloudsync.log}
+  find "$work/clutter" | sort >"$work/before"
+  if [[ $(id -u) -ne 0 ]]; then
+    chmod 555 "$work/clutter"
+    expect 19 'writing' with_pass "$o" store add "$v" "file://$work/clutter"
+    chmod 755 "$work/clutter"
+  fi
+  check "nothing was written there" cmp "$work/before" <(find "$work/clutter" | sort)
+  expect 0 '' with_pass "$o" store add "$v" "file://$work/clutter"
+  expect 0 '' with_pass "$o" sync -q "$v"
+  check "what was there stays" test -z "$(comm -23 "$work/before" <(find "$work/clutter" | sort))"
+  check_not "no folder of the trial" test -e "$work/clutter/try"
+  expect 0 '' with_pass "$o" store remove "$v" "file://$work/clutter"
   new_vault other && new_store other.store other
   find "$work/other.store" -printf '%P %s %T@\n' | sort >"$work/before"
   expect 16 'other.store' with_pass "$o" store add "$v" "file://$work/other.store"

@@ -4,10 +4,10 @@
  *   store_battery URL                  the whole contract
  *   store_battery URL STEP...          single steps, each OP=RESULT
  *
- * OP: put (64 KiB), big (3 MiB), many (64 of 4 KiB at once), get, part, head, list, delete, try,
+ * OP: put (64 KiB), big (3 MiB), many (64 of 4 KiB at once), get, part, head, list, all, delete, try,
  * parts (several parts at once), cancel (a get that is cancelled from another thread). All work on
  * fixed names, so that steps of several runs fit together. RESULT: ok, net, netperm, login, full,
- * format, noent, intr; for list also the number of objects.
+ * format, noent, intr; for list and all also the number of objects.
  *
  * The login comes from the environment: OBS_USER, OBS_SECRET. OBS_ALLOW_HTTP: http to any host;
  * OBS_TIMEOUT: seconds; OBS_OBJECTS: how many small ones.
@@ -321,6 +321,19 @@ static int step_try(struct store *s)
     return err;
 }
 
+static int thousand_each(void *ctx, const char *name, uint64_t size)
+{
+    (void)name, (void)size;
+    return ++*(int *)ctx == 1000;
+}
+
+/* How many things there are, by whatever name; counts to 1000. */
+static int step_all(struct store *s)
+{
+    int n = 0, err = store_list_all(s, thousand_each, &n);
+    return err < 0 ? err : n;
+}
+
 static int do_step(struct store *s, const char *op)
 {
     uint64_t size;
@@ -341,6 +354,8 @@ static int do_step(struct store *s, const char *op)
         return step_cancel(s);
     if (strcmp(op, "list") == 0)
         return count(s, "packs/", NULL);
+    if (strcmp(op, "all") == 0)
+        return step_all(s);
     if (strcmp(op, "delete") == 0)
         return store_delete(s, "packs/ab/put");
     if (strcmp(op, "try") == 0)

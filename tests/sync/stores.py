@@ -172,7 +172,7 @@ def long_way(base):
 
 # mode: the steps, each with what must come of it
 BAD = {
-    "good": "put=ok get=ok part=ok head=ok list=1 many=ok parts=ok delete=ok try=ok big=ok",
+    "good": "put=ok get=ok part=ok head=ok list=1 many=ok parts=ok delete=ok try=ok big=ok all=65",
     "portal": "put=netperm get=netperm head=netperm list=netperm delete=netperm try=netperm",
     "redirect": "put=netperm get=netperm head=netperm list=netperm delete=netperm",
     "noise": "put=net get=net list=net",
@@ -201,10 +201,13 @@ BAD = {
     "drip": "put=ok cancel=intr",
     "no-head-length": "put=ok head=ok",
     "stray": "put=ok get=ok part=ok many=ok list=1 parts=ok delete=ok",
-    "foreign-names": "list=2",
+    "foreign-names": "list=2 all=6",
+    "photos": "list=0 all=1",
+    "clutter": "list=0 all=0",
     "moved-names": "list=2",
     "no-sizes": "list=1",
-    "endless-depth": "list=0",
+    "endless-depth": "list=0 all=1",
+    "endless-breadth": "list=format all=1000",
     "not-xml": "list=format",
     "cut-xml": "list=format",
     "bomb": "list=format",
@@ -219,6 +222,10 @@ BAD_S3 = {
     "s3-no-etag": "put=net list=format",
     "s3-loop": "list=format",
     "s3-no-token": "list=format",
+    "s3-endless": "list=format",
+    "s3-empty-pages": "list=format all=format",
+    "s3-photos": "list=0 all=2",
+    "s3-clutter": "list=0 all=0",
 }
 
 

@@ -17,10 +17,23 @@ store_is_complete() { check "$1: the store is complete" "$o" check -q --store "$
 # How much more than ${2} bytes went up since ${1}; the rest of requests and small objects is allowed for.
 sent_again() { echo $((($(proxy_up) - $1 - $2 * 103 / 100) / mib)); }
 
+# A place whose names are none of ours is not empty, and gets nothing.
+foreign_names() {
+  local base=$server_dir/root/base
+  mkdir -p "$base/Photos"
+  echo x >"$base/Photos/IMG 1.JPG"
+  expect 16 'not empty.*Photos/.*choose an empty folder' add_store "$work/$k.server.login"
+  same "$k: what is there" "$(cd "$base" && find . -name .DAV -prune -o -print | sort)" $'.\n./Photos\n./Photos/IMG 1.JPG'
+  rm -r "$base/Photos"
+  touch "$base/.DS_Store"
+}
+
 first_push() {
   printf 'bob\nwrong\n' >"$work/wrong.login"
   expect 14 'refused the login\|login' add_store "$work/wrong.login"
+  [[ $k == swift ]] || foreign_names
   expect 0 '' add_store "$work/$k.server.login"
+  check_not "$k: no folder of the trial" test -e "$server_dir/root/base/try"
   mkdir -p "$m/folder é/deep"
   for ((i = 0; i < 60; i++)); do noise "folder é/deep/small $i" $((i * 97)); done
   noise one 3000000

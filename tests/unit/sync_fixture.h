@@ -113,6 +113,8 @@ struct fault {
     bool after;     /* the call that fails has its effect all the same */
     bool dies;      /* the process ends there */
     bool once;      /* later calls go through again */
+    int code;       /* what fails fails with; 0: ERR_NET */
+    bool puts_only; /* the others go through */
     long calls;
     void (*on_put)(void *ctx, const char *name); /* before each put */
     void *ctx;
@@ -127,7 +129,12 @@ static inline int fault_step(struct fault *f)
         f->countdown = -1;
     else
         f->countdown = 0;
-    return ERR_NET;
+    return f->code ? f->code : ERR_NET;
+}
+
+static inline int fault_step_other(struct fault *f)
+{
+    return f->puts_only ? 0 : fault_step(f);
 }
 
 static inline int fault_end(struct fault *f, int err)
@@ -158,21 +165,21 @@ static inline int fault_get(struct store *s, const char *name, uint64_t off, siz
                             struct bytes_out *out)
 {
     struct fault *f = (struct fault *)s;
-    int err = fault_step(f);
+    int err = fault_step_other(f);
     return err ? fault_end(f, err) : store_get(f->real, name, off, len, max, out);
 }
 
 static inline int fault_get_many(struct store *s, struct store_get_item *items, size_t n)
 {
     struct fault *f = (struct fault *)s;
-    int err = fault_step(f);
+    int err = fault_step_other(f);
     return err ? fault_end(f, err) : store_get_many(f->real, items, n);
 }
 
 static inline int fault_head(struct store *s, const char *name, uint64_t *size)
 {
     struct fault *f = (struct fault *)s;
-    int err = fault_step(f);
+    int err = fault_step_other(f);
     return err ? fault_end(f, err) : store_head(f->real, name, size);
 }
 
@@ -181,12 +188,19 @@ static inline int fault_delete(struct store *s, const char *name)
     return store_delete(((struct fault *)s)->real, name);
 }
 
-static inline int fault_list(struct store *s, const char *prefix,
+static inline int fault_list(struct store *s, const char *prefix, bool all,
                              int (*each)(void *ctx, const char *name, uint64_t size), void *ctx)
 {
     struct fault *f = (struct fault *)s;
-    int err = fault_step(f);
-    return err ? fault_end(f, err) : store_list(f->real, prefix, each, ctx);
+    int err = fault_step_other(f);
+    if (err)
+        return fault_end(f, err);
+    return all ? store_list_all(f->real, each, ctx) : store_list(f->real, prefix, each, ctx);
+}
+
+static inline void fault_prune(struct store *s, const char *name)
+{
+    store_prune(((struct fault *)s)->real, name);
 }
 
 static inline void fault_close(struct store *s)
@@ -200,7 +214,8 @@ static const struct store_ops fault_ops = {.close = fault_close,
                                            .get_many = fault_get_many,
                                            .head = fault_head,
                                            .delete = fault_delete,
-                                           .list = fault_list};
+                                           .list = fault_list,
+                                           .prune = fault_prune};
 
 static inline void fault_init(struct fault *f, struct store *real)
 {

@@ -65,11 +65,59 @@ static void test_prepare(struct device *d, struct device *other)
     CHECK_EQ(prepare(d, "full", why), ERR_NOTOURS);
     CHECK(strstr(why, "some/thing.txt"));
     CHECK_EQ(objects("full"), 1);
+    CHECK(strstr(why, "not empty") && strstr(why, "choose an empty folder"));
     put_one("strange", "vault", "not a header of ours, and longer than one of ours would be", 58);
     CHECK_EQ(prepare(d, "strange", why), ERR_NOTOURS);
     put_one("future", "vault", "OBSSTORE\2\0\0\0\1\0\0\0................................", 48);
     CHECK_EQ(prepare(d, "future", why), ERR_VERSION);
     CHECK(strstr(why, "newer"));
+}
+
+static int shell(const char *command)
+{
+    char line[500];
+    snprintf(line, sizeof(line), "cd '%s' && %s", fixture_base, command);
+    return system(line);
+}
+
+/* Names that are not of our form are there all the same; what desktop programs leave in every folder is not. */
+static void test_foreign_names(struct device *d)
+{
+    char why[200];
+    CHECK_EQ(shell("mkdir -p photos/Photos && touch 'photos/Photos/IMG 1.JPG'"), 0);
+    CHECK_EQ(prepare(d, "photos", why), ERR_NOTOURS);
+    CHECK(strstr(why, "Photos/"));
+    CHECK_EQ(shell("test $(find photos | wc -l) = 3"), 0);
+    CHECK_EQ(shell("mkdir strange-name && touch \"$(printf 'strange-name/\\033[31m\\nX')\""), 0);
+    CHECK_EQ(prepare(d, "strange-name", why), ERR_NOTOURS);
+    CHECK(!strpbrk(why, "\033\n") && strstr(why, "?[31m?X"));
+    CHECK_EQ(shell("mkdir -p used/.stfolder used/keys && touch used/.DS_Store used/desktop.ini"),
+             0);
+    CHECK_EQ(prepare(d, "used", why), 0);
+    CHECK_EQ(prepare(d, "used", why), 0);
+}
+
+/* A store that has room for less than the beginning: nothing of it stays there. */
+static void test_prepare_refused(struct device *d)
+{
+    char why[200];
+    struct store *real = folder_open("narrow");
+    int refusals = 0;
+    for (long at = 0;; at++) {
+        struct fault f;
+        fault_init(&f, real);
+        f.countdown = at;
+        f.code = ERR_STOREFULL;
+        f.puts_only = true;
+        int err = join_prepare_store(d->v, &f.s, why);
+        if (!err)
+            break;
+        refusals++;
+        CHECK_EQ(err, ERR_STOREFULL);
+        CHECK_EQ(shell("test -z \"$(ls -A narrow)\""), 0);
+    }
+    CHECK_EQ(refusals, 4); /* four objects */
+    store_close(real);
 }
 
 /* Interrupted anywhere, it can be done again, and the same bytes come under the same names. */
@@ -329,6 +377,8 @@ int main(void)
     test_prepare(&d, &other);
     device_close(&other);
     test_prepare_interrupted(&d);
+    test_foreign_names(&d);
+    test_prepare_refused(&d);
     test_refusals(&d);
     test_lies();
     test_damage();

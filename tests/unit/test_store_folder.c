@@ -161,6 +161,80 @@ static int temp_files(void)
     return n;
 }
 
+static int all_each(void *ctx, const char *name, uint64_t size)
+{
+    (void)size;
+    char *seen = ctx;
+    strcat(strcat(seen, name), "|");
+    return 0;
+}
+
+/* What counts when a place is asked to be empty. [store-clutter] */
+static void everything(void)
+{
+    static const char *const clutter[] = {
+        ".DS_Store",   "desktop.ini", "Desktop.ini", ".dropbox",      ".dropbox.attr",
+        "._Photo.jpg", "Thumbs.db",   ".stfolder",   "lost+found",    ".sync_a1.db",
+        "thumbs.db",   ".Trash-1000", "@eaDir",      ".fuse_hidden3", ".nextcloudsync.log"};
+    char seen[2000] = "", path[500];
+    struct store *s;
+    snprintf(path, sizeof(path), "rm -rf '%s'/* '%s'/.[a-z]*", root, root);
+    CHECK_EQ(system(path), 0);
+    CHECK_EQ(store_open(&s, url, NULL, NULL, NULL), 0);
+    for (size_t i = 0; i < sizeof(clutter) / sizeof(clutter[0]); i++)
+        CHECK_EQ(write_file(clutter[i], "x"), 0);
+    CHECK_EQ(write_file(".tmp-00112233445566778899aabbccddeeff", "ours"), 0);
+    snprintf(path, sizeof(path), "%s/packs", root);
+    CHECK_EQ(mkdir(path, 0700), 0);
+    CHECK_EQ(write_file("packs/.DS_Store", "x"), 0);
+    CHECK_EQ(store_list_all(s, all_each, seen), 0);
+    CHECK(seen[0] == '\0');
+
+    static const char *const dirs[] = {
+        "Photos", "Photos/deeper", "packs/New Folder", "a",
+        "a/b",    "a/b/c",         "a/b/c/d",          "System Volume Information"};
+    for (size_t i = 0; i < sizeof(dirs) / sizeof(dirs[0]); i++) {
+        snprintf(path, sizeof(path), "%s/%s", root, dirs[i]);
+        CHECK_EQ(mkdir(path, 0700), 0);
+    }
+    static const char *const files[] = {"Photos/IMG 1.JPG", "packs/Letter.odt", "letter.txt",
+                                        ".hidden",          ".dropboxes",       "a/b/c/d/e"};
+    for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++)
+        CHECK_EQ(write_file(files[i], "x"), 0);
+    snprintf(path, sizeof(path), "%s/link", root);
+    CHECK_EQ(symlink("/", path), 0);
+    CHECK_EQ(store_list_all(s, all_each, seen), 0);
+    static const char *const expected[] = {"Photos/", "packs/New Folder/", "packs/Letter.odt",
+                                           ".hidden", ".dropboxes",        "a/b/c/d/",
+                                           "link",    "letter.txt"};
+    size_t len = 0;
+    for (size_t i = 0; i < sizeof(expected) / sizeof(expected[0]); i++) {
+        CHECK(strstr(seen, expected[i]));
+        len += strlen(expected[i]) + 1;
+    }
+    CHECK_EQ(strlen(seen), len); /* and nothing else */
+    CHECK_EQ(count(s, ""), 3);   /* letter.txt, and two of the others have the form of our names */
+    store_close(s);
+}
+
+/* A trial leaves nothing, whatever becomes of it; what others have in a folder stays. */
+static void trial(void)
+{
+    char path[500], why[200];
+    struct stat st;
+    struct store *s;
+    CHECK_EQ(store_open(&s, url, NULL, NULL, NULL), 0);
+    snprintf(path, sizeof(path), "%s/try", root);
+    CHECK_EQ(store_try(s, why), 0);
+    CHECK(stat(path, &st) < 0);
+    CHECK_EQ(mkdir(path, 0700), 0);
+    CHECK_EQ(write_file("try/mine", "x"), 0);
+    CHECK_EQ(store_try(s, why), 0);
+    store_prune(s, "try");
+    CHECK(stat(path, &st) == 0);
+    store_close(s);
+}
+
 /* A file size limit stands for a full disk: the write stops in the middle. */
 static void full(struct store *s)
 {
@@ -227,6 +301,8 @@ int main(void)
         full(s);
         cancel_and_absence(s);
         store_close(s);
+        everything();
+        trial();
     }
     snprintf(command, sizeof(command), "rm -rf '%s'", root);
     CHECK_EQ(system(command), 0);

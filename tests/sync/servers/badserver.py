@@ -61,6 +61,7 @@ def multistatus(body):
 
 class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
 
     def log_message(self, *_):
         pass
@@ -120,7 +121,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
         return self.answer(206, data[part[0]:end], Content_Range=f"bytes {part[0]}-{end - 1}/{len(data)}")
 
     def good_delete(self):
-        return self.answer(204 if self.place.objects.pop(self.key, None) is not None else 404)
+        key = self.key.rstrip("/")
+        found = self.place.objects.pop(key, None) is not None
+        if key in self.place.collections and key:
+            found = True
+            self.place.collections = {c for c in self.place.collections if not (c + "/").startswith(key + "/")}
+            self.place.objects = {k: v for k, v in self.place.objects.items() if not k.startswith(key + "/")}
+        return self.answer(204 if found else 404)
 
     def good_mkcol(self):
         key = self.key.rstrip("/")
@@ -421,6 +428,20 @@ class Modes:
         """Every collection holds another one."""
         return Modes.listing(h, multistatus(response(f"/{h.mode}/{h.key}") + response(f"/{h.mode}/{h.key}sub/")))
 
+    def endless_breadth(h):
+        """Every collection holds a hundred others."""
+        base = f"/{h.mode}/{h.key}"
+        return Modes.listing(h, multistatus(response(base) + "".join(response(f"{base}{i}/") for i in range(100))))
+
+    def photos(h):
+        base = f"/{h.mode}/"
+        return Modes.listing(h, multistatus(response(base) + response(base + "Photos/")))
+
+    def clutter(h):
+        base = f"/{h.mode}/"
+        return Modes.listing(h, multistatus(response(base) + response(base + ".DS_Store", 1) + response(base + ".stfolder/")
+                                            + response(base + "System%20Volume%20Information/")))
+
     def not_xml(h):
         return Modes.listing(h, b"nothing of the kind")
 
@@ -481,6 +502,28 @@ class Modes:
 
     def s3_no_token(h):
         h.answer(200, b"<ListBucketResult><IsTruncated>true</IsTruncated></ListBucketResult>")
+
+    def s3_page(h, keys, token=""):
+        body = "".join(f"<Contents><Key>{k}</Key><Size>1</Size></Contents>" for k in keys)
+        more = f"<IsTruncated>true</IsTruncated><NextContinuationToken>{token}</NextContinuationToken>" if token else ""
+        h.answer(200, f"<ListBucketResult>{more}{body}</ListBucketResult>".encode(), Content_Type="application/xml")
+
+    def next_token(h):
+        return str(int(h.query.get("continuation-token", ["0"])[0]) + 1)
+
+    def s3_endless(h):
+        """One new key a page, and always another page."""
+        token = Modes.next_token(h)
+        Modes.s3_page(h, [f"packs/ab/{token}"], token)
+
+    def s3_empty_pages(h):
+        Modes.s3_page(h, [], Modes.next_token(h))
+
+    def s3_photos(h):
+        Modes.s3_page(h, ["Photos/", "Photos/IMG%201.JPG", "packs/", ".DS_Store"])
+
+    def s3_clutter(h):
+        Modes.s3_page(h, ["packs/", "packs/.DS_Store", ".stfolder/", "._x"])
 
 
 class Server(http.server.ThreadingHTTPServer):
