@@ -281,10 +281,12 @@ static int pull_device(struct pull *p, struct pull_device *d, bool *progress)
         err = try_batch(p, d, bytes, &done);
         if (err == ERR_FORMAT || err == ERR_VERSION)
             return refused(p, d, err);
-        if (err == ERR_BEHIND)
-            return 0;
-        if (err || !done)
+        if (err && err != ERR_BEHIND)
             return err;
+        if (err || !done) {
+            pull_fetch_wait(p, d);
+            return 0;
+        }
         pull_fetch_next(d);
         *progress = true;
         if (p->params->progress)

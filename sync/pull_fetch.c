@@ -1,5 +1,6 @@
 /*
- * Batches from the stores. The next one is asked for by its number; after one that was there several more are asked for at once.
+ * Batches from the stores. The next one is asked for by its number; after one that was there several more are asked for at once, if
+ * they are small.
  * What does not verify is asked for once more, then at the next store, and then counts as not there yet.
  */
 #include "crypto/err.h"
@@ -85,8 +86,8 @@ static int get_first(struct pull *p, struct pull_device *d, size_t *from, bool *
     return 0;
 }
 
-/* Those after the first, all at once. Whatever goes wrong, they are asked for again one by one. */
-static void get_more(struct pull *p, struct pull_device *d, size_t from)
+/* Those after the first, all at once. Whatever goes wrong, they are asked for again one by one. False: they are too large for this. */
+static bool get_more(struct pull *p, struct pull_device *d, size_t from)
 {
     struct store_get_item items[PULL_WINDOW];
     char names[PULL_WINDOW][BATCH_NAME_LEN];
@@ -94,33 +95,40 @@ static void get_more(struct pull *p, struct pull_device *d, size_t from)
     for (size_t i = 0; i < n; i++) {
         bytes_out_reset(&d->ahead[1 + i]);
         batch_name(d->member->store_name, d->head.seq + 2 + i, names[i]);
-        items[i] =
-            (struct store_get_item){.name = names[i], .len = BATCH_MAX, .out = &d->ahead[1 + i]};
+        items[i] = (struct store_get_item){
+            .name = names[i], .len = PULL_AHEAD_MAX, .out = &d->ahead[1 + i]};
     }
     (void)store_get_many(p->params->stores[from].store, items, n);
     for (size_t i = 0; i < n; i++) {
         p->result->received += items[i].out->len;
         if (items[i].err || verify(p, d, d->head.seq + 2 + i, items[i].out))
-            break;
+            return items[i].err || items[i].out->len < PULL_AHEAD_MAX;
         d->count++;
     }
+    return true;
 }
 
 int pull_fetch(struct pull *p, struct pull_device *d, struct bytes_out **batch)
 {
-    bool found;
+    bool found, small = true;
     size_t from = 0;
     *batch = NULL;
     if (d->count == 0 && !d->ended) {
         d->first = 0;
+        d->let_go = false;
         int err = get_first(p, d, &from, &found);
         if (err)
             return err;
         d->ended = !found;
         d->count = found;
         if (found && d->window > 1)
-            get_more(p, d, from);
-        d->window = d->window * 2 < PULL_WINDOW ? d->window * 2 : PULL_WINDOW;
+            small = get_more(p, d, from);
+        if (!small)
+            d->window = 1;
+        else if (d->window < PULL_WINDOW)
+            d->window *= 2;
+        for (size_t i = d->count; i < PULL_WINDOW; i++)
+            bytes_out_release(&d->ahead[i]); /* what did not verify */
     }
     if (d->count)
         *batch = &d->ahead[d->first];
@@ -134,9 +142,22 @@ void pull_fetch_next(struct pull_device *d)
     d->count--;
 }
 
+void pull_fetch_wait(struct pull *p, struct pull_device *d)
+{
+    size_t held = 0;
+    for (size_t i = 0; i < p->device_count; i++)
+        for (size_t k = 0; k < PULL_WINDOW; k++)
+            held += p->devices[i].ahead[k].cap;
+    if (held <= PULL_HELD_MAX)
+        return;
+    pull_fetch_release(d);
+    d->count = 0;
+    d->let_go = true;
+}
+
 bool pull_fetch_pending(const struct pull_device *d)
 {
-    return d->count > 0;
+    return d->count > 0 || d->let_go;
 }
 
 uint64_t pull_fetch_waiting(const struct pull *p)

@@ -9,6 +9,11 @@
 #include "sync/roster.h"
 
 #define PULL_WINDOW 8u /* batches asked for at once */
+/* What is asked for of those behind the first. Whoever is larger, and few are, is asked for again when it is the first. */
+#define PULL_AHEAD_MAX (256u << 10)
+/* Batches that wait for others are kept up to this size together. With BATCH_MAX and what is ahead of one device, a pull has less than
+ * 32 MiB of batches in memory, however many devices there are and whatever the store sends. */
+#define PULL_HELD_MAX (8u << 20)
 
 struct pull_device {
     const struct roster_device *member;
@@ -18,7 +23,9 @@ struct pull_device {
     size_t first, count;
     size_t window; /* how many to ask for next */
     bool ended;    /* nothing further was there when last asked */
-    bool stuck;    /* its next batch is refused, or does not verify */
+    bool
+        let_go; /* its next batch was there and waits for others; it is fetched again when it is its turn */
+    bool stuck; /* its next batch is refused, or does not verify */
 };
 
 struct pull {
@@ -46,6 +53,8 @@ void pull_store_note(struct pull *p, size_t store, int err);
 int pull_fetch(struct pull *p, struct pull_device *d, struct bytes_out **batch);
 /* It is applied. */
 void pull_fetch_next(struct pull_device *d);
+/* It waits for others: is kept, or let go when too much is kept already. */
+void pull_fetch_wait(struct pull *p, struct pull_device *d);
 /* Is there one that waits to be applied? */
 bool pull_fetch_pending(const struct pull_device *d);
 uint64_t pull_fetch_waiting(const struct pull *p);

@@ -116,6 +116,7 @@ struct fault {
     int code;       /* what fails fails with; 0: ERR_NET */
     bool puts_only; /* the others go through */
     long calls;
+    size_t asked_at_once;                        /* bytes of the largest get_many */
     void (*on_put)(void *ctx, const char *name); /* before each put */
     void *ctx;
 };
@@ -173,6 +174,11 @@ static inline int fault_get_many(struct store *s, struct store_get_item *items, 
 {
     struct fault *f = (struct fault *)s;
     int err = fault_step_other(f);
+    size_t bytes = 0;
+    for (size_t i = 0; i < n; i++)
+        bytes += items[i].len;
+    if (bytes > f->asked_at_once)
+        f->asked_at_once = bytes;
     return err ? fault_end(f, err) : store_get_many(f->real, items, n);
 }
 
