@@ -2,7 +2,7 @@
 # "N passed, N failed[, N skipped]", which are added up. $here, $build, $obscurafs come from .ci/setup.sh.
 # shellcheck shell=bash
 
-suites=(unit format attacks posix real_tree remote_changes leaks bad_input crash webdav_s3 gcc_clang sanitize)
+suites=(unit format attacks posix real_tree remote_changes leaks bad_input crash power_cut webdav_s3 gcc_clang sanitize)
 declare -A suite_limit=([unit]=900 [sanitize]=1500 [gcc_clang]=900 [webdav_s3]=400)
 
 # count_results LOG: sums the result lines.
@@ -49,6 +49,9 @@ suite_bad_input() { OBSCURAFS=$obscurafs "$here/tests/fs/bad_input.sh"; }
 
 # kill -9 under load.
 suite_crash() { OBSCURAFS=$obscurafs "$here/tests/fs/crash.sh"; }
+
+# Power cuts: writes lost, torn or reordered, at any point.
+suite_power_cut() { OBSCURAFS=$obscurafs "$here/tests/fault/power_cut.sh"; }
 
 # A full disk. Not among the suites that run by default: its last case, a disk full of names, fails (deleting there does not
 # free room by itself yet). Run it with ./test disk_full.
