@@ -28,7 +28,7 @@ static int change_range(struct index *ix, struct inode *inode, bool punch, bool 
     if (grow && off + len > inode->size)
         inode->size = off + len;
     inode->mtime = inode->ctime = tree_op_now();
-    inode->dirty |= DIRTY_ATTR | DIRTY_CONTENT;
+    inode->dirty |= DIRTY_TIMES | DIRTY_CONTENT;
     int err = index_inode_put(ix, inode);
     return !err && punch ? index_map_punch(ix, inode->ino, off, len) : err;
 }
@@ -168,7 +168,7 @@ static int copy_map(struct copying *c)
     if (c->to_off + c->len > c->target.size)
         c->target.size = c->to_off + c->len;
     c->target.mtime = c->target.ctime = tree_op_now();
-    c->target.dirty |= DIRTY_ATTR | DIRTY_CONTENT;
+    c->target.dirty |= DIRTY_TIMES | DIRTY_CONTENT;
     int err = index_inode_put(ix, &c->target);
 
     uint64_t end = c->from_off + c->len, pos = c->from_off;

@@ -52,7 +52,7 @@ static int map(struct writing *w, struct inode *inode)
         inode->size = w->off + w->len;
     if (w->touch) {
         inode->mtime = inode->ctime = tree_op_now();
-        inode->dirty |= DIRTY_ATTR;
+        inode->dirty |= DIRTY_TIMES;
     }
     inode->dirty |= DIRTY_CONTENT;
     /* before the map, which counts `stored` in the stored inode */

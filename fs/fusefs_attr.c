@@ -1,3 +1,4 @@
+#include "fs/fusefs_refresh.h"
 #include "fs/fusefs_session.h"
 
 #include "crypto/err.h"
@@ -31,6 +32,11 @@ void fusefs_attr_get(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
         return;
     }
     fusefs_ops_stat(&inode, &st);
+    if (atomic_load(&fs->refresher_writes) && fusefs_refresh_asks(req)) {
+        st.st_mode |= S_IWUSR;
+        fuse_reply_attr(req, &st, 0);
+        return;
+    }
     fuse_reply_attr(req, &st, FUSEFS_TIMEOUT);
 }
 
@@ -96,6 +102,8 @@ void fusefs_attr_set(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_s
     unsigned what = translate(attr, to_set, &in);
     int err;
 
+    if (fusefs_refresh_asks(req) && fusefs_refresh_setattr(req, ino, to_set))
+        return;
     /* After each unlink the kernel sends the ctime it gave the file, also when that was its last name and nothing is
      * left to keep it for; its own copy is what an open descriptor shows. */
     if ((what & ~(unsigned)(TREE_MTIME | TREE_CTIME)) == 0 &&
@@ -112,6 +120,8 @@ void fusefs_attr_set(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_s
         fusefs_ops_reply_err_inode(req, err);
         return;
     }
+    if (what & TREE_SIZE)
+        fusefs_ops_changed(fs, ino);
     fusefs_ops_stat(&out, &st);
     fuse_reply_attr(req, &st, FUSEFS_TIMEOUT);
 }

@@ -70,6 +70,7 @@ void fusefs_file_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t s
     }
     if (kill)
         forget_mode(fs, ino);
+    fusefs_ops_changed(fs, ino);
     fuse_reply_write(req, size);
 }
 
@@ -105,6 +106,8 @@ void fusefs_file_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off, 
     struct fusefs *fs = fusefs_session_of(req);
     int err = data_fallocate(fs->vault, ino, mode, (uint64_t)off, (uint64_t)len);
 
+    if (err == 0)
+        fusefs_ops_changed(fs, ino);
     if (err == 0)
         err = kill_priv(req, ino);
     fusefs_ops_reply_err_inode(req, err);
@@ -152,6 +155,8 @@ void fusefs_file_copy_range(fuse_req_t req, fuse_ino_t from, off_t from_off,
     if (flags == 0)
         err = data_copy_range(fs->vault, from, (uint64_t)from_off, to, (uint64_t)to_off, len,
                               &copied);
+    if (err == 0 && copied > 0)
+        fusefs_ops_changed(fs, to);
     if (err == 0)
         err = kill_priv(req, to);
     if (err < 0)

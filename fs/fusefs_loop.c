@@ -77,6 +77,11 @@ _Atomic bool *fusefs_loop_cancelled(void)
     return &self->cancelled;
 }
 
+bool fusefs_loop_serves(void)
+{
+    return self != NULL;
+}
+
 static int64_t now_ns(void)
 {
     struct timespec ts;

@@ -38,6 +38,9 @@ const struct fusefs_raw *fusefs_loop_raw(void);
 /* Set when the request is to end early: interrupted, or the mount goes away. */
 _Atomic bool *fusefs_loop_cancelled(void);
 
+/* Is this a thread that serves requests? */
+bool fusefs_loop_serves(void);
+
 /* Before a callback waits for other requests of the kernel: somebody else serves those from now on. False: nobody can, do
  * not wait. */
 bool fusefs_loop_pass_lead(void);

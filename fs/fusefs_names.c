@@ -104,7 +104,7 @@ static void moved(struct fusefs *fs, fuse_ino_t parent, const char *name)
     struct inode inode;
 
     if (tree_lookup(fs->vault, parent, name, strlen(name), &inode) == 0)
-        fusefs_lookup_moved(fs->lookup, inode.ino, parent);
+        fusefs_lookup_moved(fs->lookup, inode.ino, parent, inode.nlink > 1);
 }
 
 void fusefs_names_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t new_parent,

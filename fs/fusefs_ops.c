@@ -92,6 +92,12 @@ void fusefs_ops_gone(struct fusefs *fs, const struct inode *gone)
         reap(fs, gone->ino);
 }
 
+void fusefs_ops_changed(struct fusefs *fs, uint64_t ino)
+{
+    if (fusefs_lookup_is_deleted(fs->lookup, ino))
+        vault_rescue(fs->vault, ino);
+}
+
 static void forget(fuse_req_t req, fuse_ino_t ino, uint64_t n)
 {
     fusefs_ops_forget(fusefs_session_of(req), ino, n);

@@ -40,6 +40,9 @@ struct fusefs {
     _Atomic unsigned events;
     _Atomic unsigned write_backs; /* threads that wait for the kernel in lseek */
     _Atomic unsigned capable;     /* the kernel's FUSE_CAP_..., from INIT on */
+    /* fusefs_refresh.h: the thread (0: none), and whether it may write to what is not writable */
+    _Atomic int refresher;
+    _Atomic bool refresher_writes;
 };
 
 /* Sets bits and wakes fusefs_run. Async-signal-safe. */
@@ -62,6 +65,8 @@ void fusefs_ops_reply_err_inode(fuse_req_t req, int err); /* an operation on an 
 void fusefs_ops_forget(struct fusefs *fs, uint64_t ino, uint64_t n);
 /* After an operation that took a name off ${gone}. */
 void fusefs_ops_gone(struct fusefs *fs, const struct inode *gone);
+/* After a change of a file's data: one that another device deleted while it was open gets its name again. */
+void fusefs_ops_changed(struct fusefs *fs, uint64_t ino);
 
 /* ---- fusefs_names.c ---- */
 void fusefs_names_lookup(fuse_req_t req, fuse_ino_t parent, const char *name);

@@ -1,3 +1,4 @@
+#include "fs/fusefs_refresh.h"
 #include "fs/fusefs_session.h"
 
 #include "crypto/err.h"
@@ -98,6 +99,11 @@ void fusefs_xattr_remove(fuse_req_t req, fuse_ino_t ino, const char *name)
 {
     struct fusefs *fs = fusefs_session_of(req);
 
+    /* Its truncations are none, so capabilities of the file stay. */
+    if (fusefs_refresh_asks(req)) {
+        fusefs_ops_reply_err_inode(req, 0);
+        return;
+    }
     fusefs_ops_reply_err_inode(req, supported(name) ? tree_removexattr(fs->vault, ino, name)
                                                     : ERR_NOTSUP);
 }

@@ -32,7 +32,8 @@ struct version {
 enum {
     DIRTY_ATTR = 1,    /* mode, owner, times, link target, or the inode is new */
     DIRTY_CONTENT = 2, /* size or map */
-    DIRTY_XATTR = 4
+    DIRTY_XATTR = 4,
+    DIRTY_TIMES = 8 /* of the attributes, only times */
 };
 
 struct inode {

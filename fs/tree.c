@@ -226,7 +226,7 @@ int tree_link(struct vault *v, uint64_t ino, uint64_t parent, const char *name, 
     out->nlink++;
     out->parent = 0;
     out->ctime = now;
-    out->dirty |= DIRTY_ATTR;
+    out->dirty |= DIRTY_TIMES;
     err = index_inode_put(ix, out);
     if (!err)
         err = put_entry(ix, parent, name, len, out);
@@ -287,7 +287,7 @@ static int remove_name(struct vault *v, uint64_t parent, const char *name, size_
         gone->nlink--;
     }
     gone->ctime = now;
-    gone->dirty |= DIRTY_ATTR;
+    gone->dirty |= DIRTY_TIMES;
     err = index_entry_del(ix, parent, name, len);
     if (!err)
         err = index_inode_put(ix, gone);
@@ -313,8 +313,12 @@ int tree_reap(struct vault *v, uint64_t ino)
 
     index_lock(ix);
     int err = index_inode_get(ix, ino, &inode);
-    bool reap = !err && inode.nlink == 0 && ino != INODE_ROOT && !vault_read_only(v);
-    if (reap)
+    bool full = false, reap = !err && inode.nlink == 0 && ino != INODE_ROOT && !vault_read_only(v);
+    /* A folder that lost its name by sync, with something in it, waits for another. */
+    if (reap && S_ISDIR(inode.mode))
+        err = index_entry_any(ix, ino, &full);
+    reap = reap && !full;
+    if (!err && reap)
         err = tree_op_begin(v, true, 0);
     if (!reap || err) {
         index_unlock(ix);

@@ -55,7 +55,7 @@ int tree_getxattr(struct vault *v, uint64_t ino, const char *name, struct bytes_
 int tree_listxattr(struct vault *v, uint64_t ino, struct bytes_out *names);
 int tree_removexattr(struct vault *v, uint64_t ino, const char *name);
 
-/* Deletes an inode that has no name (nlink 0) and that nobody has open; a no-op for others. */
+/* Deletes an inode that has no name (nlink 0) and that nobody has open; a no-op for others, and for a folder with something in it. */
 int tree_reap(struct vault *v, uint64_t ino);
 /* At mount: reaps all that a crash left open. */
 int tree_reap_all(struct vault *v);

@@ -43,7 +43,7 @@ static void set_fields(struct inode *inode, unsigned what, const struct inode *i
     if (what & TREE_MTIME)
         inode->mtime = in->mtime;
     inode->ctime = what & TREE_CTIME ? in->ctime : now;
-    inode->dirty |= DIRTY_ATTR;
+    inode->dirty |= what & (TREE_MODE | TREE_UID | TREE_GID) ? DIRTY_ATTR : DIRTY_TIMES;
 }
 
 static int setattr_change(struct index *ix, unsigned what, const struct inode *in,

@@ -67,7 +67,7 @@ int tree_op_file(struct index *ix, uint64_t ino, struct inode *file)
 int tree_op_dir_changed(struct index *ix, struct inode *dir, int64_t now)
 {
     dir->mtime = dir->ctime = now;
-    dir->dirty |= DIRTY_ATTR;
+    dir->dirty |= DIRTY_TIMES;
     return index_inode_put(ix, dir);
 }
 
@@ -75,10 +75,11 @@ int tree_op_kill_priv(struct index *ix, struct inode *inode)
 {
     if (S_ISDIR(inode->mode))
         return ERR_OK;
+    const uint32_t before = inode->mode;
     inode->mode &= ~(uint32_t)S_ISUID;
     if (inode->mode & S_IXGRP) /* without it the bit means mandatory locking, not privilege */
         inode->mode &= ~(uint32_t)S_ISGID;
-    inode->dirty |= DIRTY_ATTR;
+    inode->dirty |= inode->mode != before ? DIRTY_ATTR : DIRTY_TIMES;
     int err = index_xattr_del(ix, inode->ino, "security.capability");
     if (!err)
         inode->dirty |= DIRTY_XATTR;

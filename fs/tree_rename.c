@@ -123,7 +123,7 @@ static int point(struct index *ix, const struct side *to, struct side *from, int
         to->dir->nlink++;
     }
     from->inode.ctime = now;
-    from->inode.dirty |= DIRTY_ATTR;
+    from->inode.dirty |= DIRTY_TIMES;
     return index_inode_put(ix, &from->inode);
 }
 
@@ -137,7 +137,7 @@ static int drop_replaced(struct index *ix, struct side *to, int64_t now)
         to->inode.nlink--;
     }
     to->inode.ctime = now;
-    to->inode.dirty |= DIRTY_ATTR;
+    to->inode.dirty |= DIRTY_TIMES;
     return index_inode_put(ix, &to->inode);
 }
 

@@ -60,7 +60,7 @@ static int set_check(struct index *ix, uint64_t ino, const char *name, int flags
 static int touch(struct index *ix, struct inode *inode)
 {
     inode->ctime = tree_op_now();
-    inode->dirty |= DIRTY_XATTR | DIRTY_ATTR;
+    inode->dirty |= DIRTY_XATTR | DIRTY_TIMES;
     return index_inode_put(ix, inode);
 }
 

@@ -337,6 +337,13 @@ const struct vault_fetcher *vault_fetcher(const struct vault *v)
     return v->fetcher;
 }
 
+void vault_rescue(struct vault *v, uint64_t ino)
+{
+    const struct vault_fetcher *f = vault_fetcher(v);
+    if (f && f->rescue)
+        f->rescue(f->ctx, ino);
+}
+
 void vault_set_watcher(struct vault *v, const struct vault_watcher *watcher)
 {
     pthread_rwlock_wrlock(&v->watcher_lock);
@@ -358,6 +365,16 @@ void vault_settle(struct vault *v, uint64_t ino)
     if (v->watcher.settle)
         v->watcher.settle(v->watcher.ctx, ino);
     pthread_rwlock_unlock(&v->watcher_lock);
+}
+
+bool vault_held(struct vault *v, uint64_t ino)
+{
+    bool held = false;
+    pthread_rwlock_rdlock(&v->watcher_lock);
+    if (v->watcher.held)
+        held = v->watcher.held(v->watcher.ctx, ino);
+    pthread_rwlock_unlock(&v->watcher_lock);
+    return held;
 }
 
 void vault_reclaim_rdlock(struct vault *v)

@@ -81,11 +81,15 @@ struct vault_fetcher {
     int (*fetch)(void *ctx, const struct extent *e, uint8_t *sealed, const _Atomic bool *cancelled);
     /* Something changed here that sync may want to push. Cheap; called with or without locks. */
     void (*changed)(void *ctx);
+    void (*rescue)(void *ctx, uint64_t ino); /* see vault_rescue; may be NULL */
     void *ctx;
 };
 /* Copied; NULL takes it away: then nobody may be using it any more. */
 void vault_set_fetcher(struct vault *vault, const struct vault_fetcher *fetcher);
 const struct vault_fetcher *vault_fetcher(const struct vault *vault);
+/* A file without a name was written to. If another device deleted it, sync gives it its name again: a change beats a deletion.
+ * Called without locks. */
+void vault_rescue(struct vault *vault, uint64_t ino);
 
 /*
  * Sync tells whoever shows the tree (the FUSE adapter) what it changed, so that caches are dropped. ${name} NULL: the inode itself
@@ -96,13 +100,17 @@ struct vault_watcher {
     void (*invalidate)(void *ctx, uint64_t ino, const char *name, size_t len);
     void *ctx;
     void (*settle)(void *ctx, uint64_t ino); /* see vault_settle; may be NULL */
+    bool (*held)(void *ctx, uint64_t ino);   /* see vault_held; may be NULL */
 };
 /* Copied; NULL takes it away, and it is not running any more when this returns. */
 void vault_set_watcher(struct vault *vault, const struct vault_watcher *watcher);
 void vault_invalidate(struct vault *vault, uint64_t ino, const char *name, size_t len);
-/* Before sync changes the content of an inode: what programs have written and the kernel still holds back comes in first, so that it
- * counts as a change of this device and is merged like one. Called without locks; may wait for writes. */
+/* Before sync changes or deletes an inode: what programs have written and the kernel still holds back comes in first, so that it
+ * counts as a change of this device and is merged like one. ${ino} 0: of all. Called without locks; may wait for writes. */
 void vault_settle(struct vault *vault, uint64_t ino);
+/* Programs may have it open: sync takes its names away, and who shows the tree deletes it (tree_reap) when nobody has it any more.
+ * Called with or without the index lock. */
+bool vault_held(struct vault *vault, uint64_t ino);
 
 /* Readers of segments hold it shared while they use positions taken from the index; reclaiming holds it alone. Not recursive: a
  * waiting reclaimer goes before new readers. */

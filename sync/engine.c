@@ -3,6 +3,7 @@
 #include "crypto/err.h"
 #include "crypto/log.h"
 #include "sync/engine_impl.h"
+#include "sync/merge.h"
 
 #include <poll.h>
 #include <stdio.h>
@@ -54,6 +55,18 @@ static void changed(void *ctx)
         wake(e);
 }
 
+static void rescue(void *ctx, uint64_t ino)
+{
+    struct engine *e = ctx;
+    bool local;
+    int err = merge_rescue(e->vault, ino, &local);
+    if (err)
+        log_warn("a file that another device deleted was changed here, and has no name: %s",
+                 err_text(err));
+    else if (local)
+        changed(e);
+}
+
 /* ---- beginning and end ---- */
 
 int engine_new(struct engine **out, struct vault *vault, const struct engine_options *options)
@@ -82,7 +95,8 @@ int engine_new(struct engine **out, struct vault *vault, const struct engine_opt
         return err;
     }
     engine_load_last_sync(e);
-    e->fetcher = (struct vault_fetcher){fetch, changed, e};
+    e->fetcher = (struct vault_fetcher){
+        .fetch = fetch, .changed = changed, .rescue = rescue, .ctx = e};
     vault_set_fetcher(vault, &e->fetcher);
     *out = e;
     return 0;

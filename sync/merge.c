@@ -209,12 +209,42 @@ void merge_tell_watcher(struct merge *m)
     }
 }
 
-/* What programs wrote here to files that are going to change must count as written before. */
-static void settle(const struct merge *m)
+/* The inodes whose content the batch changes, or that it takes a name of. */
+static int find_touched(const struct merge *m, struct bytes_out *inos)
 {
-    for (size_t i = 0; i < m->batch->count; i++)
-        if (m->batch->records[i].kind == BATCH_CONTENT)
-            vault_settle(m->vault, m->batch->records[i].u.content.ino);
+    int err = 0;
+    index_lock(m->ix);
+    for (size_t i = 0; i < m->batch->count && !err; i++) {
+        const struct batch_record *r = &m->batch->records[i];
+        struct entry there;
+        if (r->kind == BATCH_CONTENT)
+            bytes_put_u64(inos, r->u.content.ino);
+        if (r->kind == BATCH_GONE)
+            bytes_put_u64(inos, r->u.gone.ino);
+        if (r->kind != BATCH_ENTRY)
+            continue;
+        err = index_entry_get(m->ix, r->u.entry.parent, r->u.entry.name, r->u.entry.name_len,
+                              &there);
+        if (!err && there.ino != r->u.entry.ino && there.type == S_IFREG)
+            bytes_put_u64(inos, there.ino);
+        err = err == ERR_NOENT ? 0 : err;
+    }
+    index_unlock(m->ix);
+    return err ? err : inos->bad ? ERR_NOMEM : 0;
+}
+
+/* What programs wrote here to files that are going to change must count as written before. */
+static int settle(const struct merge *m)
+{
+    struct bytes_out inos;
+    struct bytes_in in;
+    bytes_out_init(&inos);
+    int err = find_touched(m, &inos);
+    bytes_in_init(&in, inos.p, inos.len);
+    while (!err && in.left)
+        vault_settle(m->vault, bytes_get_u64(&in));
+    bytes_out_release(&inos);
+    return err;
 }
 
 /* Refused: what is here is too far behind its clock. */
@@ -255,10 +285,12 @@ int merge_apply(const struct merge_params *params, const struct merge_batch *bat
     if (!m.pids)
         return ERR_NOMEM;
     bytes_out_init(&m.told);
-    settle(&m);
-    index_lock(m.ix);
-    int err = apply_locked(&m);
-    index_unlock(m.ix);
+    int err = settle(&m);
+    if (!err) {
+        index_lock(m.ix);
+        err = apply_locked(&m);
+        index_unlock(m.ix);
+    }
     merge_tell_watcher(&m);
     *local = m.local;
     bytes_out_release(&m.told);

@@ -13,6 +13,7 @@
  *   names      of two inodes under one name the loser gets the conflict name. A name that was deleted and concurrently put comes back, and
  *              so does a deleted file that was concurrently changed, or a folder with an entry that its deleter had not seen.
  *   folders    have one name: the later one. A move that would make a cycle is undone.
+ *   open files that are deleted elsewhere lose their names; they go when no program has them any more, and come back when one writes to them.
  *   GONE       is obeyed only for inodes without names; who refuses it publishes the inode whole again, for those who obeyed.
  *   strangers  a name for an inode (or in a folder) that is not here shows an empty stand-in until the device that
  *              still has it publishes it.
@@ -66,6 +67,12 @@ int merge_apply(const struct merge_params *params, const struct merge_batch *bat
  * no real name is on its way: what is still named so is published so.
  */
 int merge_settle(struct vault *vault, bool quiet, bool *local);
+
+/*
+ * A file that another device deleted, and that a program here had open, was written to: gets its name again (or the conflict name, if that was taken)
+ * and is published whole. A no-op for files that have a name, or lost it here.
+ */
+int merge_rescue(struct vault *vault, uint64_t ino, bool *local);
 
 /*
  * What push tells merge, and asks it. All need the index lock; the first two a group begun.

@@ -259,9 +259,22 @@ static int gone_named(struct merge *m, struct inode *inode)
     return alive ? merge_name_settle(m, inode->ino) : 0;
 }
 
+/* A program may have it open: it stays as long, without a name. That nobody is told when it goes, its version says. */
+static int let_go(struct merge *m, uint64_t ino)
+{
+    struct inode inode;
+    int err = index_inode_get(m->ix, ino, &inode);
+    if (err)
+        return err;
+    inode.attr_version = (struct version){0, 0};
+    return index_inode_put(m->ix, &inode);
+}
+
 static int delete_inode(struct merge *m, uint64_t ino)
 {
     merge_tell(m, ino, NULL, 0);
+    if (vault_held(m->vault, ino))
+        return let_go(m, ino);
     int err = index_inode_del(m->ix, ino);
     if (!err)
         err = merge_nameless_del(m, ino);

@@ -71,15 +71,21 @@ int merge_attr(struct merge *m, const struct batch_record *r)
     if (err)
         return err;
     if (stand_in)
-        edited &= ~(uint32_t)DIRTY_ATTR; /* what was changed of it were not its attributes */
+        edited &= ~(uint32_t)(DIRTY_ATTR | DIRTY_TIMES); /* not its attributes were changed */
     if (edited & DIRTY_ATTR) {
         inode.attr_version = m->version; /* ours is published on top of it */
         return index_inode_put(m->ix, &inode);
     }
     const bool follow = inode.dirty && !edited;
     if (stand_in || merge_done_by_other(inode.ino, inode.attr_version))
-        inode.dirty &= ~(uint32_t)DIRTY_ATTR;
+        inode.dirty &= ~(uint32_t)(DIRTY_ATTR | (edited & DIRTY_TIMES ? 0 : DIRTY_TIMES));
+    const struct inode ours = inode;
     take_attr(&inode, &r->u.attr.inode, m->version);
+    if (edited & DIRTY_TIMES) { /* here something was written: that does not undo a chmod */
+        inode.atime = ours.atime;
+        inode.mtime = ours.mtime;
+        inode.ctime = ours.ctime;
+    }
     err = store_attr(m, &inode, r);
     return err || !follow ? err : merge_again_follow(m, &inode, true);
 }

@@ -3,8 +3,10 @@
  */
 #include "crypto/err.h"
 #include "crypto/pagevfs.h"
+#include "sync/members.h"
 #include "sync/merge_impl.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #define AT_ONCE 64u
@@ -92,6 +94,54 @@ int merge_lost_mend(struct merge *m)
         if (r->kind == BATCH_ENTRY && r->u.entry.type == S_IFDIR)
             err = mend_dir(m, r->u.entry.ino);
     }
+    return err;
+}
+
+/* ---- written to after its deletion ---- */
+
+static int rescue(struct merge *m, uint64_t ino)
+{
+    struct inode inode;
+    struct merge_lost lost;
+    int err = index_inode_get(m->ix, ino, &inode);
+    if (!err && inode.nlink == 0)
+        err = merge_nameless_get(m, ino, &lost);
+    if (err || inode.nlink)
+        return err == ERR_NOENT ? 0 : err;
+    err = index_begin(m->ix, INDEX_REMOTE, 0);
+    if (err)
+        return err;
+    err = merge_name_again(m, &lost, m->self);
+    if (!err)
+        merge_tell(m, ino, NULL, VAULT_DATA);
+    index_end(m->ix);
+    return err;
+}
+
+int merge_rescue(struct vault *vault, uint64_t ino, bool *local)
+{
+    const struct merge_batch none = {0};
+    struct merge_params params = {.vault = vault};
+    struct roster *roster;
+    *local = false;
+    int err = members_load(vault, &roster);
+    if (err)
+        return err;
+    params.roster = roster;
+    struct merge m = {.params = &params,
+                      .batch = &none,
+                      .vault = vault,
+                      .ix = vault_index(vault),
+                      .self = vault_keyring(vault)->device_tag};
+    bytes_out_init(&m.told);
+    index_lock(m.ix);
+    err = rescue(&m, ino);
+    index_unlock(m.ix);
+    merge_tell_watcher(&m);
+    bytes_out_release(&m.told);
+    free(m.lost);
+    roster_free(roster);
+    *local = m.local;
     return err;
 }
 

@@ -162,7 +162,7 @@ static int write_inode(struct draft *d, uint64_t ino)
         d->held_inodes += held;
         return err;
     }
-    if (inode.dirty & DIRTY_ATTR)
+    if (inode.dirty & (DIRTY_ATTR | DIRTY_TIMES))
         err = write_attr(d, &inode);
     if (!err && inode.dirty & DIRTY_XATTR)
         err = write_xattrs(d, &inode);
@@ -384,7 +384,7 @@ static int settle_inode(struct draft *d, const struct draft_item *item, struct v
     int err = index_inode_get(ix, item->ino, &inode);
     if (err)
         return err;
-    if (inode.dirty & DIRTY_ATTR || inode.attr_version.lamport == 0)
+    if (inode.dirty & (DIRTY_ATTR | DIRTY_TIMES) || inode.attr_version.lamport == 0)
         inode.attr_version = now;
     if (inode.dirty & DIRTY_XATTR)
         inode.xattr_version = now;

@@ -32,12 +32,14 @@ static void counts(void)
     CHECK_EQ(fusefs_lookup_count(t), 0);
 
     uint64_t parent = 0;
-    CHECK(!fusefs_lookup_parent(t, 8, &parent));
+    CHECK(!fusefs_lookup_held(t, 8));
+    CHECK_EQ(fusefs_lookup_parents(t, 8, &parent, 1), 0);
     CHECK_EQ(fusefs_lookup_add(t, 8, 55), 0);
-    CHECK(fusefs_lookup_parent(t, 8, &parent));
+    CHECK(fusefs_lookup_held(t, 8));
+    CHECK_EQ(fusefs_lookup_parents(t, 8, &parent, 1), 1);
     CHECK_EQ(parent, 55);
-    fusefs_lookup_moved(t, 8, 66);
-    CHECK(fusefs_lookup_parent(t, 8, &parent));
+    fusefs_lookup_moved(t, 8, 66, false);
+    CHECK_EQ(fusefs_lookup_parents(t, 8, &parent, 1), 1);
     CHECK_EQ(parent, 66);
     CHECK(!fusefs_lookup_forget(t, 8, 1)); /* still has a name */
 
@@ -48,9 +50,48 @@ static void counts(void)
     CHECK(!fusefs_lookup_forget(t, 9, 5)); /* more than there were */
     CHECK_EQ(fusefs_lookup_count(t), 0);
 
+    /* deleted elsewhere: as gone, but it may get a name */
+    CHECK(!fusefs_lookup_mark_deleted(t, 9));
+    CHECK_EQ(fusefs_lookup_add(t, 9, 1), 0);
+    CHECK(fusefs_lookup_mark_deleted(t, 9));
+    CHECK(fusefs_lookup_is_deleted(t, 9));
+    CHECK(!fusefs_lookup_gone_for_good(t, 9));
+    CHECK(fusefs_lookup_forget(t, 9, 1));
+    CHECK(!fusefs_lookup_is_deleted(t, 9));
+
     CHECK_EQ(fusefs_lookup_add(t, INODE_ROOT, 1), 0);
     CHECK_EQ(fusefs_lookup_count(t), 0); /* the root is not counted */
     CHECK(!fusefs_lookup_forget(t, INODE_ROOT, 1));
+    fusefs_lookup_free(t);
+}
+
+/* Each file with several names has all its directories, whatever others come and go. */
+static void many_parents(void)
+{
+    enum { FILES = 3000 };
+    struct fusefs_lookup *t = fusefs_lookup_new();
+    uint64_t parents[8];
+    unsigned wrong = 0;
+
+    CHECK(t != NULL);
+    for (uint64_t i = 0; i < FILES; i++)
+        for (uint64_t k = 0; k < 1 + i % 5; k++)
+            for (uint64_t again = 0; again < 2; again++)
+                wrong += fusefs_lookup_add(t, ino_of(i), 100 + k) != 0;
+    for (uint64_t i = 0; i < FILES; i += 2)
+        (void)fusefs_lookup_forget(t, ino_of(i), 100);
+    for (uint64_t i = 0; i < FILES; i++) {
+        uint64_t seen = 0, expected = i % 2 ? (2ull << i % 5) - 1 : 0;
+        size_t n = fusefs_lookup_parents(t, ino_of(i), parents, 8);
+        for (size_t k = 0; k < n; k++)
+            seen |= 1ull << (parents[k] - 100);
+        wrong += seen != expected;
+        wrong += n > 0 && parents[0] != 100 + i % 5;
+    }
+    CHECK_EQ(wrong, 0);
+    for (uint64_t i = 1; i < FILES; i += 2)
+        (void)fusefs_lookup_forget(t, ino_of(i), 100);
+    CHECK_EQ(fusefs_lookup_count(t), 0);
     fusefs_lookup_free(t);
 }
 
@@ -117,6 +158,7 @@ static void errnos(void)
 int main(void)
 {
     counts();
+    many_parents();
     random_walk();
     errnos();
     return check_done();
