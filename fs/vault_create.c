@@ -113,7 +113,9 @@ static int lock_directory(struct creating *c)
         return ERR_LOCKED;
     int err = check_free(c->fd);
     c->claimed = !err;
-    return err;
+    /* By the lock the next call knows that what is there is ours: without this a power cut could leave other names and not
+     * this one, and the directory would be refused. */
+    return err ? err : file_sync_dir(c->fd, ".");
 }
 
 static int claim_directory(struct creating *c)

@@ -18,6 +18,9 @@ struct power_expect {
     unsigned tried[POWER_TREE_THREADS], done[POWER_TREE_THREADS];
     unsigned secret_tried, secret_done; /* the passphrase is one of these */
     uint8_t code[CODE_LEN];
+    bool cloned;              /* the second device is promised to be there */
+    unsigned second[8];       /* it gave the files of these numbers to the store */
+    size_t second_count;
 };
 
 /* After a cut behind ${records}. ${before}: what was to be expected of the directory before the log began; NULL: nothing. */

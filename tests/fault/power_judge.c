@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 struct judge {
     const struct power_expect *x;
@@ -154,19 +155,35 @@ static bool judge_again(struct judge *j)
     return good && judge_check(j);
 }
 
-static bool has_store(struct judge *j)
+/* Is there a store? One that was just being added is added again. *has: there is one now. */
+static bool find_store(struct judge *j, const char *root, bool *has)
 {
-    struct stores_item *items = NULL;
+    struct stores_item *items = NULL, item = {0};
+    struct store *store;
+    char folder[PATH_MAX - 8], what[200] = "";
+    uint32_t id;
     size_t n = 0;
-    if (stores_load(j->v, &items, &n) != 0)
-        return false;
-    if (n)
+    int err = stores_load(j->v, &items, &n);
+    if (!err && n)
         snprintf(j->store_url, sizeof(j->store_url), "%s", items[0].url);
     stores_free(items, n);
-    return n > 0;
+    snprintf(folder, sizeof(folder), "%s/store", root);
+    *has = n > 0 || access(folder, F_OK) == 0;
+    if (err || n || !*has)
+        return err == 0 || wrong(j, "the list of stores: %s", err_text(err));
+    snprintf(j->store_url, sizeof(j->store_url), "file://%s", folder);
+    snprintf(item.url, sizeof(item.url), "%.1999s", j->store_url);
+    err = store_open(&store, item.url, NULL, NULL, what);
+    if (!err) {
+        err = join_prepare_store(j->v, store, what);
+        store_close(store);
+    }
+    if (!err)
+        err = stores_add(j->v, &item, &id);
+    return err == 0 || wrong(j, "the store cannot be added again: %s: %s", err_text(err), what);
 }
 
-static bool judge_engine(struct judge *j)
+static bool judge_sync(struct judge *j, bool check)
 {
     struct engine *e = NULL;
     struct engine_status status = {0};
@@ -178,11 +195,22 @@ static bool judge_engine(struct judge *j)
         engine_status(e, &status);
     bool good =
         err == 0 || wrong(j, "does not sync: %s: %s", err_text(err), status.last_error_text);
-    if (good) {
+    if (good && check) {
         err = engine_check(e, NULL, problem, j, &result);
         good = err ? wrong(j, "check of the store: %s", err_text(err)) : result.problems == 0;
     }
     engine_free(e);
+    return good;
+}
+
+/* Another device has the same tree. */
+static bool judge_same(struct judge *j, const char *tree)
+{
+    char *there = power_tree_dump(j->v);
+    bool good = there && strcmp(tree, there) == 0;
+    if (!good)
+        wrong(j, "the second device is another:\n%s--- here:\n%s", there ? there : "", tree);
+    free(there);
     return good;
 }
 
@@ -204,24 +232,57 @@ static bool judge_clone(struct judge *j, const char *tree)
         err = open_vault(&second, VAULT_READ_WRITE, what);
     if (err)
         return wrong(j, "a second device cannot be made: %s: %s", err_text(err), what);
-    struct engine *e = NULL;
-    char *there = engine_new(&e, second.v, NULL) == 0 ? power_tree_dump(second.v) : NULL;
-    engine_free(e);
+    bool good = judge_same(&second, tree);
     vault_close(second.v);
-    bool good = there && strcmp(tree, there) == 0;
-    if (!good)
-        wrong(j, "the second device is another:\n%s--- here:\n%s", there ? there : "", tree);
-    free(there);
     return good;
 }
 
-static bool judge_open(struct judge *j, unsigned flags)
+/* The second device came through it, too; both are the same in the end, with all that was given to the store. */
+static bool judge_second(struct judge *j, const char *root)
+{
+    struct judge second = {.x = j->x, .why = j->why};
+    char what[200] = "";
+    snprintf(second.vault, sizeof(second.vault), "%s/second", root);
+    if (access(second.vault, F_OK) != 0 && !j->x->cloned)
+        return judge_sync(j, true);
+    int err = open_vault(&second, VAULT_READ_WRITE, what);
+    if (err)
+        return wrong(j, "the second device does not open: %s: %s", err_text(err), what);
+    bool good = judge_check(&second) && judge_sync(j, true) && judge_sync(&second, true) &&
+                judge_sync(j, true);
+    char *tree = good ? power_tree_dump(j->v) : NULL;
+    good = tree && judge_same(&second, tree);
+    for (size_t i = 0; good && i < j->x->second_count; i++) {
+        char name[16];
+        snprintf(name, sizeof(name), "/n%u ", j->x->second[i]);
+        if (!strstr(tree, name))
+            good = wrong(j, "what the second device gave to the store is gone: %s", name);
+    }
+    free(tree);
+    vault_close(second.v);
+    return good;
+}
+
+static bool judge_store(struct judge *j, const char *root)
+{
+    bool has;
+    if (!find_store(j, root, &has) || !has)
+        return !has && j->why[0] == '\0';
+    if (!judge_second(j, root))
+        return false;
+    char *tree = power_tree_dump(j->v);
+    bool good = tree && judge_clone(j, tree);
+    free(tree);
+    return good;
+}
+
+static bool judge_open(struct judge *j, const char *root, unsigned flags)
 {
     char *tree = NULL;
     bool good = judge_tree(j, &tree) && judge_check(j);
-    if (good && (flags & POWER_JUDGE_STORE) && has_store(j))
-        good = judge_engine(j) && judge_clone(j, tree);
     free(tree);
+    if (good && (flags & POWER_JUDGE_STORE))
+        good = judge_store(j, root);
     return good && (!(flags & POWER_JUDGE_AGAIN) || judge_again(j));
 }
 
@@ -242,7 +303,7 @@ bool power_judge(const char *root, const struct power_expect *x, unsigned flags,
         err = tree_reap_all(j.v);
     if (err)
         return wrong(&j, "does not open: %s: %s", err_text(err), what);
-    bool good = judge_open(&j, flags);
+    bool good = judge_open(&j, root, flags);
     if (!j.v)
         return good;
     err = vault_close(j.v);

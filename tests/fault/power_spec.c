@@ -124,17 +124,18 @@ void power_spec_random(enum power_spec_kind kind, uint64_t seed, char spec[POWER
     case POWER_SPEC_KILL:
         for (unsigned i = 0; i < 3; i++) {
             add_operations(spec, &seed, 2, 4);
-            add(spec, pick((const char *const[]){"", "F", "C", "K"}, 4, &seed));
+            add(spec, pick((const char *const[]){"", "F", "K", "G F", "G C", "G O"}, 6, &seed));
             add(spec, "X");
         }
-        add_operations(spec, &seed, 2, 2);
-        add(spec, "F");
+        if (power_disk_random(&seed) % 3)
+            add_operations(spec, &seed, 2, 2);
+        add(spec, pick((const char *const[]){"F", "C", "O"}, 3, &seed));
         break;
     case POWER_SPEC_STORE:
         add(spec, "Z");
         for (unsigned i = 0; i < 3; i++) {
             add_operations(spec, &seed, 1 + (unsigned)(power_disk_random(&seed) % 3), 4);
-            add(spec, pick((const char *const[]){"Y", "Y", "Y K", "Y O"}, 4, &seed));
+            add(spec, pick((const char *const[]){"Y", "Y K", "Y O", "Y V", "Y V Y"}, 5, &seed));
         }
         break;
     case POWER_SPEC_THREADS:

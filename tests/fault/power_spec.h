@@ -5,7 +5,7 @@
  *   w:NAME:OFF:LEN write  t:NAME:SIZE truncate  p:NAME:OFF:LEN punch  z:... zero  f:... allocate  k:FROM:TO:OFF:LEN copy a range
  *   a:NAME set an xattr  b:NAME remove it
  *   F fsync  C commit of the index  K checkpoint of it, which gives space back  O close and open  H:N threads that write and sync N times
- *   Z a store is added  Y sync with it  W the passphrase is changed  X killed and begun again  ! the power is cut only after this
+ *   Z a store is added  Y sync with it  V a second device of it makes a file  W the passphrase is changed  G killed at the next sync  X killed and begun again  ! the power is cut only after this
  *   . at the end: closed, else killed
  */
 #ifndef TESTS_FAULT_POWER_SPEC_H

@@ -3,6 +3,7 @@
 #include "crypto/err.h"
 #include "fs/data.h"
 #include "fs/tree.h"
+#include "sync/engine.h"
 
 #include <sodium.h>
 #include <stdarg.h>
@@ -168,13 +169,16 @@ static void dump_dir(struct dump *d, uint64_t ino, const char *path)
 
 char *power_tree_dump(struct vault *v)
 {
+    struct engine *e = NULL;
     struct bytes_out out;
     struct inode root;
+    (void)engine_new(&e, v, NULL); /* fetches what is only on the store, if there is one */
     bytes_out_init(&out);
     struct dump d = {v, &out};
     if (tree_getattr(v, INODE_ROOT, &root) == 0)
         dump_inode(&d, &root);
     dump_dir(&d, INODE_ROOT, "");
+    engine_free(e);
     bytes_put(&out, "", 1);
     char *text = out.bad ? NULL : strdup((char *)out.p);
     bytes_out_release(&out);

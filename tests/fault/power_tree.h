@@ -11,7 +11,7 @@
 
 extern const struct slot_cost power_tree_cost;
 
-/* All names below the root with everything that a program can see of them but the times of access and change; "!" and the error of what
+/* With an engine of its own (the caller has none): what is only on the store is fetched. All names below the root with everything that a program can see of them but the times of access and change; "!" and the error of what
  * cannot be read. NUL-terminated, the caller frees it. */
 char *power_tree_dump(struct vault *v);
 /* The passphrase after ${number} changes of it. */

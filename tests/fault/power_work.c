@@ -1,6 +1,6 @@
 /*
  * A workload on a vault, run under the recorder: power_work ROOT FIRST SPEC. The vault is ROOT/vault and is made if there is none; its
- * store, if a workload wants one, is ROOT/store. SPEC is a row of words, of which power_spec.h says what they mean. FIRST is the number of the
+ * store, if a workload wants one, is ROOT/store, and a second device of it ROOT/second. SPEC is a row of words, of which power_spec.h says what they mean. FIRST is the number of the
  * first state.
  *
  * What was promised when is marked in the log: "begin N" before operation N; "state N" and the tree behind it; "floor N" when a sync has
@@ -19,7 +19,9 @@
 #include <limits.h>
 #include <linux/falloc.h>
 #include <pthread.h>
+#include <sched.h>
 #include <sodium.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,9 +32,12 @@
 
 /* The recorder's; without it there is nothing to run for. */
 void power_mark(const char *text) __attribute__((weak));
+void power_die(void) __attribute__((weak));
 
 struct work {
-    char root[PATH_MAX - 16], vault[PATH_MAX], store[PATH_MAX];
+    char root[PATH_MAX - 16], vault[PATH_MAX], store[PATH_MAX], second[PATH_MAX];
+    char store_url[STORE_URL_MAX + 1];
+    uint8_t code[CODE_LEN]; /* of the vault, if it was made here */
     struct vault *v;
     unsigned state;   /* the number of the last operation */
     unsigned secrets; /* how often the passphrase was changed */
@@ -93,13 +98,12 @@ static void close_vault(struct work *w)
 
 static void make_vault(struct work *w)
 {
-    uint8_t code[CODE_LEN];
     char hex[2 * CODE_LEN + 1], secret[32], why[200] = "";
     power_tree_secret(secret, 0);
-    int err = join_init(w->vault, secret, strlen(secret), &power_tree_cost, "first", code, why);
+    int err = join_init(w->vault, secret, strlen(secret), &power_tree_cost, "first", w->code, why);
     if (err)
         fatal(why[0] ? why : "join_init", err);
-    mark("made", 0, sodium_bin2hex(hex, sizeof(hex), code, sizeof(code)));
+    mark("made", 0, sodium_bin2hex(hex, sizeof(hex), w->code, CODE_LEN));
 }
 
 /* ---- words ---- */
@@ -267,7 +271,7 @@ static void add_store(struct work *w)
     if (mkdir(w->store, 0700) != 0 || fd < 0 || fsync(fd) != 0)
         fatal(w->store, ERR_IO);
     close(fd);
-    snprintf(item.url, sizeof(item.url), "file://%.1900s", w->store);
+    snprintf(item.url, sizeof(item.url), "%s", w->store_url);
     int err = store_open(&store, item.url, NULL, NULL, why);
     if (!err) {
         err = join_prepare_store(w->v, store, why);
@@ -279,16 +283,56 @@ static void add_store(struct work *w)
         fatal(why[0] ? why : "store", err);
 }
 
-static void push(struct work *w)
+static void sync_with_store(struct vault *v)
 {
     struct engine *e;
-    int err = engine_new(&e, w->v, NULL);
+    int err = engine_new(&e, v, NULL);
     if (!err) {
         err = engine_sync(e, NULL, NULL);
         engine_free(e);
     }
     if (err)
         fatal("engine_sync", err);
+}
+
+static void clone_second(struct work *w, const char *secret)
+{
+    struct store *store;
+    char why[200] = "";
+    int err = store_open(&store, w->store_url, NULL, NULL, why);
+    if (!err) {
+        err = join_clone(w->second, store, w->store_url, NULL, NULL, w->code, secret,
+                         strlen(secret), &power_tree_cost, "second", NULL, NULL, why);
+        store_close(store);
+    }
+    if (err)
+        fatal(why[0] ? why : "join_clone", err);
+    mark("cloned", 0, "");
+}
+
+/* Another device, made if there is none yet, makes a file and gives it to the store. */
+static void use_second(struct work *w)
+{
+    char secret[32], name[16], why[200] = "";
+    struct vault *v;
+    struct inode in;
+    power_tree_secret(secret, 0);
+    if (access(w->second, F_OK) != 0)
+        clone_second(w, secret);
+    int err = vault_open(&v, w->second, secret, strlen(secret), VAULT_READ_WRITE, why);
+    if (err)
+        fatal(why[0] ? why : "vault_open", err);
+    snprintf(name, sizeof(name), "n%u", w->state);
+    err = tree_mknod(v, INODE_ROOT, name, strlen(name), S_IFREG | 0644, 0, cred, &in);
+    if (!err)
+        err = data_write(v, in.ino, 0, (const uint8_t *)why, sizeof(why), true, false);
+    if (err)
+        fatal(name, err);
+    sync_with_store(v);
+    mark("second", w->state, "");
+    err = vault_close(v);
+    if (err)
+        fatal("vault_close", err);
 }
 
 static void change_secret(struct work *w)
@@ -330,10 +374,33 @@ static void *run_thread(void *arg)
     return NULL;
 }
 
-/* Files that several threads write and sync at once. */
+struct committing {
+    struct work *w;
+    atomic_bool stop;
+};
+
+/* What the committer of a mount does, and more often. */
+static void *run_committer(void *arg)
+{
+    struct committing *c = arg;
+    struct index *ix = vault_index(c->w->v);
+    int err = 0;
+    for (unsigned i = 1; !err && !atomic_load(&c->stop); i++) {
+        err =
+            i % 4 ? index_commit(ix) : index_checkpoint(ix, reclaim_lock, reclaim_unlock, c->w->v);
+        sched_yield();
+    }
+    if (err)
+        fatal("committing", err);
+    return NULL;
+}
+
+/* Files that several threads write and sync at once while another commits. */
 static void run_threads(struct work *w, unsigned rounds)
 {
     struct thread t[POWER_TREE_THREADS] = {0};
+    struct committing c = {.w = w};
+    pthread_t committer;
     struct inode out;
     mark("threads", 1, "");
     for (unsigned i = 0; i < POWER_TREE_THREADS; i++) {
@@ -344,8 +411,12 @@ static void run_threads(struct work *w, unsigned rounds)
         if (err || pthread_create(&t[i].id, NULL, run_thread, &t[i]) != 0)
             fatal("threads", err);
     }
+    if (pthread_create(&committer, NULL, run_committer, &c) != 0)
+        fatal("threads", ERR_NOMEM);
     for (unsigned i = 0; i < POWER_TREE_THREADS; i++)
         pthread_join(t[i].id, NULL);
+    atomic_store(&c.stop, true);
+    pthread_join(committer, NULL);
 }
 
 /* Returns true if all operations before it are durable now. */
@@ -371,8 +442,14 @@ static bool do_control(struct work *w, const struct word *p)
         add_store(w);
         break;
     case 'Y':
-        push(w);
+        sync_with_store(w->v);
         break;
+    case 'V':
+        use_second(w);
+        return false;
+    case 'G':
+        power_die();
+        return false;
     case 'W':
         change_secret(w);
         return false;
@@ -408,13 +485,15 @@ static void run_word(struct work *w, char *text)
 int main(int argc, char **argv)
 {
     struct work w = {0};
-    if (argc != 4 || !power_mark) {
+    if (argc != 4 || !power_mark || !power_die) {
         fprintf(stderr, "usage: power_work ROOT FIRST SPEC, with the recorder preloaded\n");
         return 1;
     }
     snprintf(w.root, sizeof(w.root), "%s", argv[1]);
     snprintf(w.vault, sizeof(w.vault), "%s/vault", w.root);
     snprintf(w.store, sizeof(w.store), "%s/store", w.root);
+    snprintf(w.second, sizeof(w.second), "%s/second", w.root);
+    snprintf(w.store_url, sizeof(w.store_url), "file://%.1900s", w.store);
     w.state = (unsigned)strtoul(argv[2], NULL, 10);
     log_set_level(LOG_LEVEL_ERROR);
     int err = secret_init();
