@@ -46,8 +46,8 @@
  * or a damaged or missing first page), ERR_DENIED, ERR_IO, ERR_NOSPACE, ERR_NOMEM, ERR_FORMAT (pages that verify but
  * make no database, e.g. the file was cut). *db is NULL after an error.
  */
-int pagevfs_open(sqlite3 **db, const char *path, const uint8_t key[SECRET_KEY_LEN], const uint8_t file_id[32],
-                 bool create, bool read_only);
+int pagevfs_open(sqlite3 **db, const char *path, const uint8_t key[SECRET_KEY_LEN],
+                 const uint8_t file_id[32], bool create, bool read_only);
 /*
  * Rolls back what is not committed, checkpoints, closes and forgets the key. If there is no room for the checkpoint, the
  * log is synced and stays: 0, too. ERR_IO: the last commits may not be durable. ERR_MISUSE: a statement was not

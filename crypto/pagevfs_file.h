@@ -47,7 +47,8 @@ struct pagevfs_db {
     size_t pool_used;
     struct pagevfs_wal *wal; /* NULL while the log is not open */
     pthread_mutex_t
-        sync; /* one sync of the log at a time; held across fdatasync, by nobody who holds another */
+        /* one sync of the log at a time; held across fdatasync, by nobody who holds another */
+        sync;
     atomic_bool failed; /* a sync failed: final */
     atomic_bool logged; /* an I/O error was logged */
     char *path;         /* the main file */

@@ -110,8 +110,8 @@ struct index {
     uint8_t *hash_key; /* guarded memory: SipHash key of the names */
 
     pthread_mutex_t checkpoint_lock; /* one checkpoint at a time; taken first */
-    pthread_mutex_t
-        flush_lock; /* keeps notes in order on their way into the log; taken before the index lock */
+    /* keeps notes in order on their way into the log; taken before the index lock */
+    pthread_mutex_t flush_lock;
     struct bytes_out out; /* flush_lock: whole groups being appended */
     struct index_dead
         *placed; /* flush_lock: notes appended since the last commit; dead once it is made */
@@ -121,7 +121,7 @@ struct index {
     /* guarded by lock */
     unsigned origin;        /* of the open group; 0: none is open */
     bool replaying;         /* changes make no notes */
-    bool verifying; /* at open: places of extents that notes speak of may hold anything */
+    bool verifying;         /* at open: places of extents that notes speak of may hold anything */
     bool aborted;           /* a change failed in the middle of the open group */
     size_t group_mark;      /* where the open group starts in notes */
     struct bytes_out notes; /* groups not appended yet */

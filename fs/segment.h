@@ -30,11 +30,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define SEGMENT_HEAD     64u
-#ifndef SEGMENT_FILE_MAX /* tests build with a smaller one */
+#define SEGMENT_HEAD 64u
+#ifndef SEGMENT_FILE_MAX               /* tests build with a smaller one */
 #define SEGMENT_FILE_MAX (64ull << 20) /* a new segment is started past this */
 #endif
-#define SEGMENT_NOTE_MAX (8u << 20)    /* plaintext bytes of a note */
+#define SEGMENT_NOTE_MAX (8u << 20) /* plaintext bytes of a note */
 /* What a note takes in the file beyond its own bytes. */
 #define SEGMENT_NOTE_OVERHEAD (SEGMENT_HEAD + 24u + 16u)
 

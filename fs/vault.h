@@ -24,14 +24,17 @@ struct vault;
 
 /* The slot that `init` makes: number 0, a passphrase. */
 struct vault_new {
-    const char *path; /* made if missing (0700); must be empty otherwise, or left half-made by a call that was killed */
+    /* made if missing (0700); must be empty otherwise, or left half-made by a call that was
+     * killed */
+    const char *path;
     const uint8_t *vault_id;
     const struct keyring *keyring; /* complete */
     const void *secret;
     size_t secret_len;
     const struct slot_cost *cost; /* NULL: calibrate */
-    bool
-        with_root; /* the root inode is a change to be published (init), or a bare one that batches will replace (clone) */
+    /* the root inode is a change to be published (init), or a bare one that batches will
+     * replace (clone) */
+    bool with_root;
 };
 /* Makes the vault; leaves nothing behind on failure (after a kill the next call with the same path clears up). ERR_LOCKED: another
  * process is at it. ERR_EXIST (not an empty directory), ERR_NOENT (no place for

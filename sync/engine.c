@@ -95,8 +95,8 @@ int engine_new(struct engine **out, struct vault *vault, const struct engine_opt
         return err;
     }
     engine_load_last_sync(e);
-    e->fetcher = (struct vault_fetcher){
-        .fetch = fetch, .changed = changed, .rescue = rescue, .ctx = e};
+    e->fetcher =
+        (struct vault_fetcher){.fetch = fetch, .changed = changed, .rescue = rescue, .ctx = e};
     vault_set_fetcher(vault, &e->fetcher);
     *out = e;
     return 0;

@@ -24,7 +24,8 @@ struct power_expect {
 };
 
 /* After a cut behind ${records}. ${before}: what was to be expected of the directory before the log began; NULL: nothing. */
-void power_expect_at(struct power_expect *x, const struct power_expect *before, const struct power_disk *d, size_t records);
+void power_expect_at(struct power_expect *x, const struct power_expect *before,
+                     const struct power_disk *d, size_t records);
 void power_expect_release(struct power_expect *x);
 bool power_expect_tree(const struct power_expect *x, const char *tree);
 /* The first record behind the mark from which on the power is cut. */

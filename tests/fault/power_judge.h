@@ -15,6 +15,7 @@ enum {
 };
 
 /* ${root} has what is left of the vault and its store. ${why} gets what is wrong. The directory changes. */
-bool power_judge(const char *root, const struct power_expect *x, unsigned flags, char why[POWER_JUDGE_WHY]);
+bool power_judge(const char *root, const struct power_expect *x, unsigned flags,
+                 char why[POWER_JUDGE_WHY]);
 
 #endif

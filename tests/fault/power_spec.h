@@ -20,7 +20,14 @@
 uint64_t power_spec_bounded_count(unsigned length);
 void power_spec_bounded(uint64_t number, char spec[POWER_SPEC_MAX]);
 /* A workload of one of the other kinds. */
-enum power_spec_kind { POWER_SPEC_LONG, POWER_SPEC_KILL, POWER_SPEC_STORE, POWER_SPEC_THREADS, POWER_SPEC_MAKE, POWER_SPEC_KINDS };
+enum power_spec_kind {
+    POWER_SPEC_LONG,
+    POWER_SPEC_KILL,
+    POWER_SPEC_STORE,
+    POWER_SPEC_THREADS,
+    POWER_SPEC_MAKE,
+    POWER_SPEC_KINDS
+};
 void power_spec_random(enum power_spec_kind kind, uint64_t seed, char spec[POWER_SPEC_MAX]);
 /* What the next mount does after a power cut, before the next one. */
 void power_spec_after(uint64_t seed, char spec[POWER_SPEC_MAX]);
