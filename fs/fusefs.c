@@ -92,6 +92,8 @@ static void control(struct fusefs *fs, void (*ready)(void *ctx), void *ctx)
         seen |= events;
         if (events & FUSEFS_EVENT_ENDED)
             return;
+        if (events & FUSEFS_EVENT_READY)
+            fusefs_mount_tune(fs);
         if ((events & FUSEFS_EVENT_READY) && ready)
             ready(ctx);
         if (events & FUSEFS_EVENT_STOP) {

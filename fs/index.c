@@ -215,6 +215,7 @@ int index_begin(struct index *ix, unsigned origin, size_t room)
         return err == ERR_NOSPACE ? err : ERR_ROFS;
     ix->origin = origin;
     ix->aborted = false;
+    index_seen_forget(ix);
     ix->group_mark = note_group_begin(&ix->notes, origin);
     return 0;
 }

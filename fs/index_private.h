@@ -79,6 +79,17 @@ struct index_row {
         db_nlink; /* as in the row: when they stay, no partial index needs touching */
 };
 
+/* A row of a map with its extent, as it was at some moment. */
+#define INDEX_SEEN_SETS 512u
+#define INDEX_SEEN_WAYS 4u
+
+struct index_seen {
+    uint64_t ino; /* 0: empty */
+    uint64_t age; /* worth something while it is the index's */
+    struct map_row row;
+    struct extent extent;
+};
+
 /* Live sealed bytes of a segment. */
 struct index_seg {
     uint64_t seg, live;
@@ -134,6 +145,9 @@ struct index {
     bool has_fresh;
     bool gone_entries; /* there may be tombstones of entries */
     struct index_row cache[INDEX_CACHE_SLOTS];
+    struct index_seen seen[INDEX_SEEN_SETS][INDEX_SEEN_WAYS];
+    uint64_t seen_age;      /* grows with every group: see index_seen.c */
+    unsigned seen_turn;     /* the way that is written next */
     struct index_seg *segs; /* ascending */
     size_t seg_count, seg_cap;
     struct index_dead *dead; /* since the last commit */
@@ -205,6 +219,16 @@ int index_extent_unref(struct index *ix, uint64_t eid);
 
 /* ---- index_map.c ---- */
 int index_map_clear(struct index *ix, struct index_row *row); /* all of it; for deleting */
+
+/* ---- index_seen.c ---- */
+/* What was looked up lately has become worthless: a group begins, or the database was read again. */
+void index_seen_forget(struct index *ix);
+/* True: a row covers [off, end) of the file, and here it is. Never inside a group. */
+bool index_seen_get(struct index *ix, uint64_t ino, uint64_t off, uint64_t end, struct map_row *row,
+                    struct extent *e);
+/* Remembers the row that was found for ${off}. */
+void index_seen_put(struct index *ix, uint64_t ino, uint64_t off, const struct map_row *row,
+                    const struct extent *e);
 
 /* ---- index_kv.c ---- */
 int index_kv_store(struct index *ix, const char *space, const void *key, size_t key_len,
