@@ -226,8 +226,8 @@ static int run(int argc, char **argv)
     uint8_t id[32];
     uint32_t tag;
     rc = common_peek(vault, id, &tag);
-    if (rc == 0 && vault_in_use(vault))
-        return common_say_in_use(vault);
+    if (rc == 0)
+        rc = common_wait_free(vault);
     if (rc == 0)
         rc = check_mountpoint(vault, mountpoint, real);
     if (rc != 0)
