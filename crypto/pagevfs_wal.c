@@ -39,7 +39,7 @@ struct pagevfs_wal {
     bool head_known;       /* ${generation} is set */
     bool commit;           /* the last header written is of a frame that commits */
     atomic_bool dirty;     /* written since the last sync */
-    atomic_bool new_file;  /* its folder was not synced yet; changed under db->sync */
+    atomic_bool new_name;  /* its folder was not synced yet by us; changed under db->sync */
     _Atomic uint64_t size; /* bytes on the disk */
     uint64_t tail; /* the frame after the last one whose header and page were written in turn */
     uint64_t head_frame;    /* the frame whose header was written last, its page not yet */
@@ -361,9 +361,9 @@ int pagevfs_wal_sync(struct pagevfs_wal *wal)
     pthread_mutex_lock(&db->sync);
     int rc = atomic_load(&db->failed) ? SQLITE_IOERR_FSYNC : SQLITE_OK;
     if (rc == SQLITE_OK && atomic_exchange(&wal->dirty, false)) {
-        rc = pagevfs_file_sync(db, wal->fd, atomic_load(&wal->new_file));
+        rc = pagevfs_file_sync(db, wal->fd, atomic_load(&wal->new_name));
         if (rc == SQLITE_OK)
-            atomic_store(&wal->new_file, false);
+            atomic_store(&wal->new_name, false);
     }
     pthread_mutex_unlock(&db->sync);
     return rc;
@@ -460,8 +460,10 @@ int pagevfs_wal_open(struct pagevfs_db *db, const char *path, struct pagevfs_wal
     wal->fd = open(path, flags);
     if (wal->fd < 0 && errno == ENOENT && !db->read_only) {
         wal->fd = open(path, flags | O_CREAT | O_EXCL, 0600);
-        wal->new_file = true;
     }
+    /* Also one that was there: who made it may have been killed before its name was durable. A power cut would then bring
+     * back the log that was there before and was deleted, and its pages would be put over newer ones. */
+    wal->new_name = true;
     if (wal->fd < 0 && !(errno == ENOENT && db->read_only)) {
         log_error("the index: cannot open its log: %s", strerror(errno));
         free(wal);
