@@ -197,13 +197,9 @@ static int run(int argc, char **argv)
     char real[PATH_MAX], real_vault[PATH_MAX];
     int c, rc;
     while ((c = cmd_getopt(&cmd_mount, argc, argv, "fo:vh", longs)) != -1) {
+        if (pass_option(c, optarg, &o.source))
+            continue;
         switch (c) {
-        case 'P':
-            o.source.passfile = optarg;
-            break;
-        case 'E':
-            o.source.extpass = optarg;
-            break;
         case 'f':
             o.foreground = true;
             break;

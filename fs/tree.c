@@ -124,12 +124,9 @@ static int make(const struct making *m)
     struct inode dir;
     index_lock(m->ix);
     int err = make_check(m, &dir);
-    if (!err)
-        err = tree_op_begin(m->v, false, m->target ? m->out->size + 4096 : 0);
-    if (err) {
-        index_unlock(m->ix);
+    err = tree_op_begin_checked(m->v, err, false, m->target ? m->out->size + 4096 : 0);
+    if (err)
         return err;
-    }
     return tree_op_end(m->v, make_change(m, &dir));
 }
 
@@ -216,12 +213,9 @@ int tree_link(struct vault *v, uint64_t ino, uint64_t parent, const char *name, 
 
     index_lock(ix);
     int err = link_check(ix, ino, parent, name, len, &dir, out);
-    if (!err)
-        err = tree_op_begin(v, false, 0);
-    if (err) {
-        index_unlock(ix);
+    err = tree_op_begin_checked(v, err, false, 0);
+    if (err)
         return err;
-    }
     int64_t now = tree_op_now();
     out->nlink++;
     out->parent = 0;
@@ -273,12 +267,9 @@ static int remove_name(struct vault *v, uint64_t parent, const char *name, size_
 
     index_lock(ix);
     int err = remove_check(ix, parent, name, len, want_dir, &dir, gone);
-    if (!err)
-        err = tree_op_begin(v, true, 0);
-    if (err) {
-        index_unlock(ix);
+    err = tree_op_begin_checked(v, err, true, 0);
+    if (err)
         return err;
-    }
     int64_t now = tree_op_now();
     if (want_dir) {
         gone->nlink = 0;

@@ -70,11 +70,8 @@ int tree_setattr(struct vault *v, uint64_t ino, unsigned what, const struct inod
 
     index_lock(ix);
     int err = setattr_check(ix, ino, what, in, out);
-    if (!err)
-        err = tree_op_begin(v, what & TREE_SIZE && in->size < out->size, 0);
-    if (err) {
-        index_unlock(ix);
+    err = tree_op_begin_checked(v, err, what & TREE_SIZE && in->size < out->size, 0);
+    if (err)
         return err;
-    }
     return tree_op_end(v, setattr_change(ix, what, in, out));
 }

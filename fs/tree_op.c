@@ -34,6 +34,15 @@ int tree_op_begin(struct vault *v, bool frees, size_t room)
     return index_begin(vault_index(v), frees ? INDEX_LOCAL | INDEX_FREES : INDEX_LOCAL, room);
 }
 
+int tree_op_begin_checked(struct vault *v, int err, bool frees, size_t room)
+{
+    if (!err)
+        err = tree_op_begin(v, frees, room);
+    if (err)
+        index_unlock(vault_index(v));
+    return err;
+}
+
 int tree_op_end(struct vault *v, int err)
 {
     index_end(vault_index(v));

@@ -287,6 +287,7 @@ wrong_codes() {
   expect 16 'foreign' clone foreign
   expect 16 'empty' clone empty
   expect 1 'nowhere' clone nowhere
+  expect 1 'no such file' "$o" clone -q --ca-file "$work/nowhere/pem" --passfile "$work/pass" --code-file "$work/code" "file://$work/store" "$work/new"
   expect_in $'password1\n' 22 'allow-weak' "$o" clone -q --code-file "$work/code" "file://$work/store" "$work/new"
   expect 19 '' "$o" clone -q --passfile "$work/pass" --code-file "$work/code" "http://127.0.0.1:1/x" "$work/new"
   not_there "a clone that was not made" "$work/new"

@@ -63,7 +63,7 @@ static void lose(int i)
     uint64_t ino = new_file(lost[i].name);
     fill(lost[i].plain, LOST_LEN, (unsigned)i);
     CHECK_EQ(write_at(ino, 0, lost[i].plain, LOST_LEN), 0);
-    struct extent e = first_extent(ino);
+    struct extent e = fixture_extent(&f, ino, 0);
     memcpy(lost[i].id, e.id, sizeof(e.id));
     CHECK_EQ(segment_read(vault_segments(f.v), e.at, 0, lost[i].sealed, seal_size(e.len)), 0);
     e.at = (struct segment_pos){0, 0};
