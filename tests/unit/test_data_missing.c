@@ -36,17 +36,22 @@ static atomic_bool hold_fetch, fetch_started;
 static int fetch_result;
 static unsigned fetch_spoil;
 
-static int fake_fetch(void *ctx, const struct extent *e, uint8_t *sealed,
-                      const _Atomic bool *cancelled)
+/* Gives all that it may. */
+static int fake_fetch(void *ctx, struct vault_fetch *want)
 {
+    const _Atomic bool *cancelled = want->cancelled;
+    const size_t from = seal_block_offset(want->first), whole = seal_size(want->e->len);
+    const size_t to = seal_block_offset(want->limit) < whole ? seal_block_offset(want->limit) : whole;
     fetches++;
     fetch_started = true;
     while (hold_fetch && !*cancelled)
         usleep(1000);
     if (*cancelled)
         return ERR_INTR;
-    memcpy(sealed, lost_sealed, seal_size(e->len));
-    sealed[100] ^= (uint8_t)fetch_spoil;
+    if (to > from)
+        memcpy(want->sealed + from, lost_sealed + from, to - from);
+    want->sealed[from + 100] ^= (uint8_t)fetch_spoil;
+    want->end = want->limit;
     return fetch_result;
 }
 
