@@ -24,8 +24,7 @@ struct pull_device {
     size_t window; /* how many to ask for next */
     bool ended;    /* nothing further was there when last asked */
     bool
-        /* its next batch was there and waits for others; it is fetched again when it is its turn */
-        let_go;
+        let_go; /* its next batch was there and waits for others; it is fetched again when it is its turn */
     bool stuck; /* its next batch is refused, or does not verify */
 };
 

@@ -18,8 +18,7 @@
 #define M_ENTRIES 60u
 #define M_KV      40u
 #define M_XATTRS  3u
-/* segments that do not exist: punching and dropping must not hit the log */
-#define M_SEG 1000000u
+#define M_SEG     1000000u /* segments that do not exist: punching and dropping must not hit the log */
 
 struct m_file {
     struct inode in;

@@ -38,9 +38,10 @@ struct group {
     char store[40], url[160];
 };
 
-static inline int group_fetch(void *ctx, struct vault_fetch *want)
+static inline int group_fetch(void *ctx, const struct extent *e, uint8_t *sealed,
+                              const _Atomic bool *cancelled)
 {
-    return hydrate_fetch(ctx, want);
+    return hydrate_fetch(ctx, e, sealed, cancelled);
 }
 
 static inline void group_keyring(struct group *g, size_t i, struct keyring *k,
