@@ -7,7 +7,7 @@ packages_build="build-essential meson ninja-build pkg-config libfuse3-dev libsod
   libssl-dev libxml2-dev libcjson-dev libqrencode-dev libzxcvbn-dev fuse3 ca-certificates"
 packages_demo="apache2 apache2-utils rsync python3"
 packages_test="apache2 apache2-utils lighttpd lighttpd-mod-webdav swift-proxy swift-account swift-container swift-object memcached
-  python3 argon2 rsync git attr acl sqlite3 clang clang-format clang-tidy cppcheck mandoc libfuse3-3 openssl strace"
+  python3 argon2 rsync git attr acl sqlite3 clang clang-format clang-tidy cppcheck mandoc shellcheck libfuse3-3 openssl strace"
 
 say() { printf '%s\n' "== $*" >&2; }
 die() { printf '%s\n' "$*" >&2; exit 1; }

@@ -169,13 +169,9 @@ static int run(int argc, char **argv)
     bool store = false, quiet = false;
     int c;
     while ((c = cmd_getopt(&cmd_check, argc, argv, "qh", longs)) != -1) {
+        if (pass_option(c, optarg, &source))
+            continue;
         switch (c) {
-        case 'P':
-            source.passfile = optarg;
-            break;
-        case 'E':
-            source.extpass = optarg;
-            break;
         case 's':
             store = true;
             break;

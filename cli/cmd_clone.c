@@ -3,6 +3,7 @@
 #include "cli/common.h"
 #include "cli/control.h"
 #include "cli/progress.h"
+#include "cli/store_args.h"
 #include "crypto/err.h"
 #include "crypto/secret.h"
 #include "sync/join.h"
@@ -13,8 +14,9 @@
 
 struct clone_options {
     struct pass_source source;
-    const char *code_file, *login_file, *ca_file;
-    bool allow_weak, allow_http, quiet;
+    struct store_args store;
+    const char *code_file;
+    bool allow_weak, quiet;
 };
 
 static struct progress bar;
@@ -78,30 +80,13 @@ static int join(const char *path, const struct stores_item *item, const struct c
 
 static int clone_vault(const char *url, const char *path, const struct clone_options *o)
 {
-    struct stores_item *item = secret_alloc(sizeof(*item));
+    struct stores_item *item;
     uint8_t *code = secret_alloc(CODE_LEN);
     struct pass pass = {0};
-    char real[4096], file_url[4096 + 8];
     const char *words[] = {"obscurafs", NULL};
-    int rc = item && code ? 0 : EXIT_OTHER;
-
-    if (rc == 0 && strncmp(url, "file://", 7) == 0 && common_realpath(url + 7, real)) {
-        snprintf(file_url, sizeof(file_url), "file://%s", real);
-        url = file_url;
-    }
-    if (rc == 0 && strlen(url) > STORE_URL_MAX) {
-        cmd_error("the URL is too long");
-        rc = EXIT_USAGE;
-    }
-    if (rc == 0) {
-        strcpy(item->url, url);
-        item->allow_http = o->allow_http;
-        if (o->ca_file && common_realpath(o->ca_file, real) && strlen(real) < sizeof(item->ca_file))
-            strcpy(item->ca_file, real);
-        rc = common_login(url, o->login_file, item);
-    }
+    int rc = store_args_item(url, &o->store, &item);
     if (rc == 0)
-        rc = get_code(o, code);
+        rc = code ? get_code(o, code) : EXIT_OTHER;
     if (rc == 0)
         rc = pass_get(&o->source, "New passphrase for this device", true, &pass);
     if (rc == 0)
@@ -110,12 +95,7 @@ static int clone_vault(const char *url, const char *path, const struct clone_opt
         rc = join(path, item, o, code, &pass);
     pass_release(&pass);
     secret_free(code);
-    if (item) {
-        secret_free(item->user);
-        secret_free(item->secret);
-        secret_free(item->token);
-    }
-    secret_free(item);
+    store_args_release(item);
     return rc;
 }
 
@@ -123,9 +103,7 @@ static int run(int argc, char **argv)
 {
     static const struct option longs[] = {PASS_OPTIONS,
                                           {"code-file", required_argument, NULL, 'C'},
-                                          {"login-file", required_argument, NULL, 'L'},
-                                          {"ca-file", required_argument, NULL, 'A'},
-                                          {"allow-http", no_argument, NULL, 'H'},
+                                          STORE_ARGS_OPTIONS,
                                           {"allow-weak", no_argument, NULL, 'W'},
                                           {"quiet", no_argument, NULL, 'q'},
                                           {"help", no_argument, NULL, 'h'},
@@ -134,24 +112,11 @@ static int run(int argc, char **argv)
     struct clone_options o = {0};
     int c;
     while ((c = cmd_getopt(&cmd_clone, argc, argv, "qh", longs)) != -1) {
+        if (pass_option(c, optarg, &o.source) || store_args_option(c, optarg, &o.store))
+            continue;
         switch (c) {
-        case 'P':
-            o.source.passfile = optarg;
-            break;
-        case 'E':
-            o.source.extpass = optarg;
-            break;
         case 'C':
             o.code_file = optarg;
-            break;
-        case 'L':
-            o.login_file = optarg;
-            break;
-        case 'A':
-            o.ca_file = optarg;
-            break;
-        case 'H':
-            o.allow_http = true;
             break;
         case 'W':
             o.allow_weak = true;
@@ -170,9 +135,6 @@ static int run(int argc, char **argv)
 const struct cmd cmd_clone = {
     "clone", run, "[OPTIONS] URL VAULT",
     "Make this machine a new device of the vault on the store URL, with the vault code",
-    PASS_HELP "      --code-file FILE   the vault code is the first line of FILE\n"
-              "      --login-file FILE  login and secret for the store, on two lines\n"
-              "      --ca-file FILE     certificates to trust instead of the system's\n"
-              "      --allow-http       send a login unencrypted (never over the internet)\n"
-              "      --allow-weak       take a passphrase that is easy to guess\n"
-              "  -q, --quiet            say nothing when all is well\n"};
+    PASS_HELP STORE_ARGS_HELP "      --code-file FILE   the vault code is the first line of FILE\n"
+                              "      --allow-weak       take a passphrase that is easy to guess\n"
+                              "  -q, --quiet            say nothing when all is well\n"};

@@ -76,13 +76,9 @@ static int run(int argc, char **argv)
     struct init_options o = {0};
     int c;
     while ((c = cmd_getopt(&cmd_init, argc, argv, "qh", longs)) != -1) {
+        if (pass_option(c, optarg, &o.source))
+            continue;
         switch (c) {
-        case 'P':
-            o.source.passfile = optarg;
-            break;
-        case 'E':
-            o.source.extpass = optarg;
-            break;
         case 'C':
             o.code_file = optarg;
             break;

@@ -197,13 +197,9 @@ static int run(int argc, char **argv)
     char real[PATH_MAX], real_vault[PATH_MAX];
     int c, rc;
     while ((c = cmd_getopt(&cmd_mount, argc, argv, "fo:vh", longs)) != -1) {
+        if (pass_option(c, optarg, &o.source))
+            continue;
         switch (c) {
-        case 'P':
-            o.source.passfile = optarg;
-            break;
-        case 'E':
-            o.source.extpass = optarg;
-            break;
         case 'f':
             o.foreground = true;
             break;
@@ -226,8 +222,8 @@ static int run(int argc, char **argv)
     uint8_t id[32];
     uint32_t tag;
     rc = common_peek(vault, id, &tag);
-    if (rc == 0 && vault_in_use(vault))
-        return common_say_in_use(vault);
+    if (rc == 0)
+        rc = common_wait_free(vault);
     if (rc == 0)
         rc = check_mountpoint(vault, mountpoint, real);
     if (rc != 0)

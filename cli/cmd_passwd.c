@@ -22,13 +22,9 @@ static int run(int argc, char **argv)
     uint32_t tag;
     int c;
     while ((c = cmd_getopt(&cmd_passwd, argc, argv, "h", longs)) != -1) {
+        if (pass_option(c, optarg, &source))
+            continue;
         switch (c) {
-        case 'P':
-            source.passfile = optarg;
-            break;
-        case 'E':
-            source.extpass = optarg;
-            break;
         case 'N':
             new_source.passfile = optarg;
             break;

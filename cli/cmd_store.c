@@ -2,17 +2,17 @@
 #include "cli/cmd.h"
 #include "cli/common.h"
 #include "cli/control.h"
+#include "cli/store_args.h"
 #include "crypto/err.h"
-#include "crypto/secret.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-struct store_args {
+struct given {
     struct pass_source source;
-    const char *login_file, *ca_file;
-    bool allow_http, json;
+    struct store_args store;
+    bool json;
 };
 
 static cJSON *add_request(const struct stores_item *item)
@@ -32,20 +32,26 @@ static cJSON *add_request(const struct stores_item *item)
     return r;
 }
 
+/* Asks the process that has it mounted; takes over the request. ${why}: 200 bytes, or NULL. */
+static int ask(const char *sock, cJSON *request, char *why)
+{
+    cJSON *last = control_call(sock, request, NULL, NULL, false);
+    int err = last ? control_code(last) : ERR_IO;
+    if (last && control_why(last) && why)
+        snprintf(why, 200, "%s", control_why(last));
+    cJSON_Delete(last);
+    cJSON_Delete(request);
+    return err;
+}
+
 /* Asks the process that has it mounted, or does it here. */
-static int add_item(const char *vault_path, const char *sock, const struct store_args *a,
+static int add_item(const char *vault_path, const char *sock, const struct given *a,
                     const struct stores_item *item)
 {
     char why[200] = "";
     int err;
     if (sock) {
-        cJSON *request = add_request(item);
-        cJSON *last = control_call(sock, request, NULL, NULL, false);
-        err = last ? control_code(last) : ERR_IO;
-        if (last && control_why(last))
-            snprintf(why, sizeof(why), "%s", control_why(last));
-        cJSON_Delete(last);
-        cJSON_Delete(request);
+        err = ask(sock, add_request(item), why);
     } else {
         struct vault *vault;
         int rc = common_open(vault_path, &a->source, VAULT_READ_WRITE, &vault);
@@ -62,53 +68,20 @@ static int add_item(const char *vault_path, const char *sock, const struct store
     return err ? cmd_fail(err, item->url, why) : EXIT_OK;
 }
 
-static int add(const char *vault_path, const char *url, const struct store_args *a)
+static int add(const char *vault_path, const char *url, const struct given *a)
 {
-    struct stores_item *item = secret_alloc(sizeof(*item));
-    char file_url[4096 + 8], real[4096];
-    struct store *probe = NULL;
-    char why[200] = "";
-    if (!item)
-        return EXIT_OTHER;
-    /* a relative folder means one from here, not from where the background process is */
-    if (strncmp(url, "file://", 7) == 0 && common_realpath(url + 7, real)) {
-        snprintf(file_url, sizeof(file_url), "file://%s", real);
-        url = file_url;
+    struct stores_item *item;
+    int rc = store_args_item(url, &a->store, &item);
+    if (rc == 0) {
+        char *sock = control_find(vault_path, NULL);
+        rc = add_item(vault_path, sock, a, item);
+        free(sock);
     }
-    int rc = EXIT_USAGE;
-    if (strlen(url) > STORE_URL_MAX) {
-        cmd_error("the URL is too long");
-    } else if (a->ca_file &&
-               (!common_realpath(a->ca_file, real) || strlen(real) >= sizeof(item->ca_file))) {
-        cmd_error("%s: no such file", a->ca_file);
-    } else {
-        strcpy(item->url, url);
-        if (a->ca_file)
-            strcpy(item->ca_file, real);
-        item->allow_http = a->allow_http;
-        /* the URL is understood before anybody is asked for a login */
-        struct store_login none = {"x", "x", NULL};
-        struct store_options options = {.allow_http = a->allow_http};
-        int err = store_open(&probe, url, &none, &options, why);
-        store_close(probe);
-        if (err)
-            cmd_error("%s: %s", url, why[0] ? why : err_text(err));
-        else
-            rc = common_login(url, a->login_file, item);
-        if (rc == 0) {
-            char *sock = control_find(vault_path, NULL);
-            rc = add_item(vault_path, sock, a, item);
-            free(sock);
-        }
-    }
-    secret_free(item->user);
-    secret_free(item->secret);
-    secret_free(item->token);
-    secret_free(item);
+    store_args_release(item);
     return rc;
 }
 
-static int remove_store(const char *vault_path, const char *url, const struct store_args *a)
+static int remove_store(const char *vault_path, const char *url, const struct given *a)
 {
     char *sock = control_find(vault_path, NULL);
     int err;
@@ -116,10 +89,7 @@ static int remove_store(const char *vault_path, const char *url, const struct st
         cJSON *request = cJSON_CreateObject();
         cJSON_AddStringToObject(request, "do", "store-remove");
         cJSON_AddStringToObject(request, "url", url);
-        cJSON *last = control_call(sock, request, NULL, NULL, false);
-        err = last ? control_code(last) : ERR_IO;
-        cJSON_Delete(last);
-        cJSON_Delete(request);
+        err = ask(sock, request, NULL);
     } else {
         struct vault *vault;
         int rc = common_open(vault_path, &a->source, VAULT_READ_WRITE, &vault);
@@ -167,7 +137,7 @@ static int list_mounted(const char *sock, bool json, cJSON *array)
     return err;
 }
 
-static int list(const char *vault_path, const struct store_args *a)
+static int list(const char *vault_path, const struct given *a)
 {
     cJSON *array = cJSON_CreateArray();
     char *sock = control_find(vault_path, NULL);
@@ -202,32 +172,17 @@ static int list(const char *vault_path, const struct store_args *a)
 static int run(int argc, char **argv)
 {
     static const struct option longs[] = {PASS_OPTIONS,
-                                          {"login-file", required_argument, NULL, 'L'},
-                                          {"ca-file", required_argument, NULL, 'A'},
-                                          {"allow-http", no_argument, NULL, 'H'},
+                                          STORE_ARGS_OPTIONS,
                                           {"json", no_argument, NULL, 'j'},
                                           {"help", no_argument, NULL, 'h'},
                                           {"version", no_argument, NULL, 'V'},
                                           {0}};
-    struct store_args a = {0};
+    struct given a = {0};
     int c;
     while ((c = cmd_getopt(&cmd_store, argc, argv, "h", longs)) != -1) {
+        if (pass_option(c, optarg, &a.source) || store_args_option(c, optarg, &a.store))
+            continue;
         switch (c) {
-        case 'P':
-            a.source.passfile = optarg;
-            break;
-        case 'E':
-            a.source.extpass = optarg;
-            break;
-        case 'L':
-            a.login_file = optarg;
-            break;
-        case 'A':
-            a.ca_file = optarg;
-            break;
-        case 'H':
-            a.allow_http = true;
-            break;
         case 'j':
             a.json = true;
             break;
@@ -251,7 +206,4 @@ const struct cmd cmd_store = {
     "store", run, "add VAULT URL | list VAULT | remove VAULT URL",
     "Say where VAULT pushes its ciphertext: file:///dir, https://host/dir (WebDAV), "
     "s3://bucket/prefix?endpoint=URL&region=NAME",
-    PASS_HELP "      --login-file FILE  login and secret for the store, on two lines\n"
-              "      --ca-file FILE     certificates to trust instead of the system's\n"
-              "      --allow-http       send a login unencrypted (never over the internet)\n"
-              "      --json             list: as JSON\n"};
+    PASS_HELP STORE_ARGS_HELP "      --json             list: as JSON\n"};

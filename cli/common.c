@@ -8,10 +8,51 @@
 
 #include <fcntl.h>
 #include <limits.h>
+#include <mntent.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
+
+#define CLOSING_WAIT_MS 30000 /* more than a mount waits for its store at the end */
+#define SILENT_WAIT_MS  2000  /* for one that does not answer: it may be just about to end */
+#define STEP_MS         50
+
+static bool is_mounted(const char *mountpoint)
+{
+    FILE *mounts = setmntent("/proc/self/mounts", "r");
+    struct mntent *m;
+    bool found = false;
+
+    while (mounts && !found && (m = getmntent(mounts)))
+        found = strcmp(m->mnt_dir, mountpoint) == 0 && strstr(m->mnt_type, "obscurafs");
+    if (mounts)
+        endmntent(mounts);
+    return found;
+}
+
+/* How long to wait for the vault at most, seen from now: 0 if somebody goes on using it. */
+static long worth_waiting_ms(const char *path)
+{
+    cJSON *status = NULL;
+    char *sock = control_find(path, &status);
+    const char *at = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(status, "mountpoint"));
+    long ms = !sock ? SILENT_WAIT_MS : at && !is_mounted(at) ? CLOSING_WAIT_MS : 0;
+    cJSON_Delete(status);
+    free(sock);
+    return ms;
+}
+
+int common_wait_free(const char *path)
+{
+    for (long waited = 0; vault_in_use(path); waited += STEP_MS) {
+        if (waited >= worth_waiting_ms(path))
+            return common_say_in_use(path);
+        nanosleep(&(struct timespec){.tv_nsec = STEP_MS * 1000000}, NULL);
+    }
+    return 0;
+}
 
 int common_say_in_use(const char *path)
 {
@@ -59,8 +100,9 @@ int common_open(const char *path, const struct pass_source *source, enum vault_m
     int rc = common_peek(path, id, &tag);
     if (rc != 0)
         return rc;
-    if (vault_in_use(path))
-        return common_say_in_use(path);
+    rc = common_wait_free(path);
+    if (rc != 0)
+        return rc;
     rc = pass_get(source, "Passphrase", false, &pass);
     if (rc != 0)
         return rc;

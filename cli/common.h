@@ -15,6 +15,10 @@ int common_peek(const char *path, uint8_t id[32], uint32_t *tag);
 /* Says that the vault is in use, and where it is mounted if we know; the exit code. */
 int common_say_in_use(const char *path);
 
+/* 0 once nobody uses the vault: a mount that was just taken off still makes its last changes durable and waits for its store,
+ * which is waited for. EXIT_IN_USE at once, after saying where, when it is mounted. */
+int common_wait_free(const char *path);
+
 /* Asks for the passphrase and opens. 0 or an exit code after saying why. Knows the vault's mount point when it is in use. */
 int common_open(const char *path, const struct pass_source *source, enum vault_mode mode,
                 struct vault **vault);

@@ -1,5 +1,6 @@
 /* obscurafs: finds the command and runs it. */
 #include "cli/cmd.h"
+#include "cli/mount_helper.h"
 
 #include "crypto/secret.h"
 
@@ -20,8 +21,24 @@ static void help(FILE *out)
     fprintf(out, "\nobscurafs COMMAND --help says more; so does obscurafs(1).\n");
 }
 
+static int start(void)
+{
+    signal(SIGPIPE, SIG_IGN);
+    secret_harden_process();
+    if (secret_init() == 0)
+        return EXIT_OK;
+    cmd_error("no randomness or no memory from the system");
+    return EXIT_OTHER;
+}
+
 int main(int argc, char **argv)
 {
+    int rc;
+
+    if (argc > 0 && mount_helper_is_called(argv[0])) {
+        rc = start();
+        return rc != 0 ? rc : mount_helper_run(argc, argv);
+    }
     if (argc < 2) {
         cmd_error("a command is missing; see obscurafs --help");
         return EXIT_USAGE;
@@ -35,12 +52,9 @@ int main(int argc, char **argv)
         puts("obscurafs " OBSCURAFS_VERSION);
         return EXIT_OK;
     }
-    signal(SIGPIPE, SIG_IGN);
-    secret_harden_process();
-    if (secret_init() != 0) {
-        cmd_error("no randomness or no memory from the system");
-        return EXIT_OTHER;
-    }
+    rc = start();
+    if (rc != 0)
+        return rc;
     for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)
         if (strcmp(name, commands[i]->name) == 0)
             return commands[i]->run(argc - 1, argv + 1);

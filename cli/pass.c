@@ -182,6 +182,17 @@ static int ask(const char *prompt, bool confirm, struct pass *out)
     return rc;
 }
 
+bool pass_option(int c, const char *arg, struct pass_source *source)
+{
+    if (c == 'P')
+        source->passfile = arg;
+    else if (c == 'E')
+        source->extpass = arg;
+    else
+        return false;
+    return true;
+}
+
 int pass_get(const struct pass_source *source, const char *prompt, bool confirm, struct pass *out)
 {
     int rc = pass_alloc(out);

@@ -33,6 +33,9 @@ struct pass {
     "      --passfile FILE    the passphrase is the first line of FILE\n"                          \
     "      --extpass COMMAND  the passphrase is the first line that COMMAND prints\n"
 
+/* Takes one of PASS_OPTIONS; false: ${c} is another. */
+bool pass_option(int c, const char *arg, struct pass_source *source);
+
 /*
  * Gets a passphrase. From the source if given; else, on a terminal, by asking ${prompt} without echo (twice if ${confirm}); else the
  * next line of standard input. 0 or an exit code, after saying why.

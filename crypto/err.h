@@ -11,27 +11,27 @@
 enum err_code {
     ERR_OK = 0,
     /* what any layer can meet */
-    ERR_NOMEM = -1,    /* out of memory */
-    ERR_IO = -2,       /* the local disk failed */
-    ERR_NOSPACE = -3,  /* the local disk is full */
-    ERR_FORMAT = -4,   /* bytes that no writer of ours makes: cannot be parsed */
-    ERR_AUTH = -5,     /* a tag, commitment or signature is wrong */
-    ERR_STALE = -6,    /* older than what was seen before */
-    ERR_VERSION = -7,  /* a format or suite from the future */
-    ERR_MISUSE = -8,   /* the caller broke the contract */
-    ERR_INTR = -9,     /* interrupted or cancelled */
-    ERR_LOCKED = -10,  /* in use by another process */
+    ERR_NOMEM = -1,     /* out of memory */
+    ERR_IO = -2,        /* the local disk failed */
+    ERR_NOSPACE = -3,   /* the local disk is full */
+    ERR_FORMAT = -4,    /* bytes that no writer of ours makes: cannot be parsed */
+    ERR_AUTH = -5,      /* a tag, commitment or signature is wrong */
+    ERR_STALE = -6,     /* older than what was seen before */
+    ERR_VERSION = -7,   /* a format or suite from the future */
+    ERR_MISUSE = -8,    /* the caller broke the contract */
+    ERR_INTR = -9,      /* interrupted or cancelled */
+    ERR_LOCKED = -10,   /* in use by another process */
     ERR_NOTVAULT = -11, /* no vault there */
     ERR_WRONGKEY = -12, /* wrong passphrase, keyfile or vault code */
-    ERR_DENIED = -13,  /* the operating system refused access */
+    ERR_DENIED = -13,   /* the operating system refused access */
     /* the store */
-    ERR_NET = -20,      /* transient: time-out, connection, 5xx; try again */
-    ERR_NETPERM = -21,  /* permanent: the server will go on refusing */
-    ERR_LOGIN = -22,    /* the store refused the login */
-    ERR_STOREFULL = -23, /* no room on the store */
+    ERR_NET = -20,           /* transient: time-out, connection, 5xx; try again */
+    ERR_NETPERM = -21,       /* permanent: the server will go on refusing */
+    ERR_LOGIN = -22,         /* the store refused the login */
+    ERR_STOREFULL = -23,     /* no room on the store */
     ERR_CONTRADICTION = -24, /* validly signed and contradicts: rollback or fork */
-    ERR_BEHIND = -25,   /* the store does not show all that it must have; not an alarm */
-    ERR_NOTOURS = -26,  /* the store holds something that is not this vault */
+    ERR_BEHIND = -25,        /* the store does not show all that it must have; not an alarm */
+    ERR_NOTOURS = -26,       /* the store holds something that is not this vault */
     /* file system answers */
     ERR_NOENT = -40,
     ERR_EXIST = -41,
@@ -49,7 +49,7 @@ enum err_code {
     ERR_ROFS = -53,   /* read-only mount */
     ERR_NOTSUP = -54,
     ERR_LOOP = -55,
-    ERR_NXIO = -56,   /* SEEK_DATA past the end */
+    ERR_NXIO = -56, /* SEEK_DATA past the end */
 };
 
 /* A short English text for ${err}, without a full stop. Never NULL. */

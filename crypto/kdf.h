@@ -37,7 +37,8 @@ enum kdf_purpose {
 };
 
 /* ${out} = the subkey of ${parent} for ${purpose}. ${out} may be ${parent}. */
-void kdf_derive(uint8_t out[SECRET_KEY_LEN], const uint8_t parent[SECRET_KEY_LEN], enum kdf_purpose purpose);
+void kdf_derive(uint8_t out[SECRET_KEY_LEN], const uint8_t parent[SECRET_KEY_LEN],
+                enum kdf_purpose purpose);
 
 /* BLAKE2b-256 of ${len} bytes in the domain ${domain}: 1 to 16 characters, else abort. ${out} may be inside ${p}. */
 void kdf_hash(uint8_t out[KDF_HASH_LEN], const char *domain, const void *p, size_t len);

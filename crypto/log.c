@@ -20,7 +20,8 @@ void log_set_syslog(bool on)
     to_syslog = on;
 }
 
-__attribute__((format(printf, 2, 0))) static void emit(enum log_level level, const char *fmt, va_list ap)
+__attribute__((format(printf, 2, 0))) static void emit(enum log_level level, const char *fmt,
+                                                       va_list ap)
 {
     static const int priority[] = {LOG_ERR, LOG_WARNING, LOG_INFO, LOG_DEBUG};
 
@@ -32,7 +33,8 @@ __attribute__((format(printf, 2, 0))) static void emit(enum log_level level, con
     }
     char line[1024];
     vsnprintf(line, sizeof(line), fmt, ap);
-    fprintf(stderr, "obscurafs: %s\n", line); /* one call, so that lines of two threads do not mix */
+    fprintf(stderr, "obscurafs: %s\n",
+            line); /* one call, so that lines of two threads do not mix */
 }
 
 #define LOG_FUNCTION(name, level)                                                                  \

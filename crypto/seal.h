@@ -48,8 +48,8 @@ uint32_t seal_key_epoch(const struct seal_key *key);
 
 /* Seals ${len} bytes of ${plain} into ${out} (seal_size(len) bytes, apart from ${plain}). ERR_MISUSE when len is out
  * of range, ERR_NOMEM; ${out} is then worth nothing. */
-int seal_extent(const struct seal_key *key, const uint8_t id[SEAL_ID_LEN], uint8_t *out, const uint8_t *plain,
-                size_t len);
+int seal_extent(const struct seal_key *key, const uint8_t id[SEAL_ID_LEN], uint8_t *out,
+                const uint8_t *plain, size_t len);
 
 /*
  * Opens ${n} blocks from block ${first} on of an extent of ${extent_len} plaintext bytes: ${sealed} points at
@@ -57,8 +57,8 @@ int seal_extent(const struct seal_key *key, const uint8_t id[SEAL_ID_LEN], uint8
  * receives the plaintext of those blocks. ERR_AUTH or ERR_NOMEM, and then all of ${plain} is zeroed; ERR_MISUSE when
  * ${n} is 0 or the blocks are not in the extent.
  */
-int seal_open(const struct seal_key *key, const uint8_t id[SEAL_ID_LEN], size_t extent_len, size_t first, size_t n,
-              const uint8_t *sealed, uint8_t *plain);
+int seal_open(const struct seal_key *key, const uint8_t id[SEAL_ID_LEN], size_t extent_len,
+              size_t first, size_t n, const uint8_t *sealed, uint8_t *plain);
 
 /* Chooses the back end for tests and benchmarks: "sodium", "libcrypto"; false if the build or machine lacks it. */
 bool seal_use_backend(const char *name);
@@ -69,11 +69,11 @@ const char *seal_backend_name(void);
  * index pages): ${out} gets len + SEAL_TAG bytes: ciphertext || tag (in place allowed: out == plain).
  * ERR_NOMEM; ERR_MISUSE when ${len} is over 1 GiB. */
 #define SEAL_NONCE 24u
-int seal_box(const uint8_t key[SECRET_KEY_LEN], const uint8_t nonce[SEAL_NONCE], const void *aad, size_t aad_len,
-             const uint8_t *plain, size_t len, uint8_t *out);
+int seal_box(const uint8_t key[SECRET_KEY_LEN], const uint8_t nonce[SEAL_NONCE], const void *aad,
+             size_t aad_len, const uint8_t *plain, size_t len, uint8_t *out);
 /* ${len} counts the tag; ${out} gets len - SEAL_TAG bytes. ERR_AUTH or ERR_NOMEM (and ${out} zeroed, so in place nothing
  * of the input is left). In place allowed. */
-int seal_box_open(const uint8_t key[SECRET_KEY_LEN], const uint8_t nonce[SEAL_NONCE], const void *aad,
-                  size_t aad_len, const uint8_t *sealed, size_t len, uint8_t *out);
+int seal_box_open(const uint8_t key[SECRET_KEY_LEN], const uint8_t nonce[SEAL_NONCE],
+                  const void *aad, size_t aad_len, const uint8_t *sealed, size_t len, uint8_t *out);
 
 #endif

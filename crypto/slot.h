@@ -33,12 +33,12 @@
 
 #include "crypto/seal.h"
 
-#define SLOT_LEN       256u
+#define SLOT_LEN        256u
 #define SLOT_SECRET_MAX 4096u /* bytes of a passphrase at most */
-#define SLOT_OPS_MIN   3u
-#define SLOT_OPS_MAX   16u
-#define SLOT_MEM_MIN   (64ull << 20)
-#define SLOT_MEM_MAX   (2ull << 30)
+#define SLOT_OPS_MIN    3u
+#define SLOT_OPS_MAX    16u
+#define SLOT_MEM_MIN    (64ull << 20)
+#define SLOT_MEM_MAX    (2ull << 30)
 
 struct slot_cost {
     uint32_t ops;

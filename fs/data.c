@@ -12,6 +12,7 @@
 /* What the map said about [off, end) at one moment. */
 struct view {
     uint64_t off, end; /* end: cut to the file's size and to what the rows tell about */
+    uint64_t size;     /* of the file */
     size_t n;
     struct map_row rows[ROWS];
     struct extent extents[ROWS];
@@ -23,10 +24,12 @@ static int load_view(struct vault *v, uint64_t ino, uint64_t off, size_t len, st
     struct inode inode;
 
     view->off = view->end = off;
+    view->size = 0;
     view->n = 0;
     index_lock(ix);
     int err = tree_op_file(ix, ino, &inode);
     if (!err && off < inode.size) {
+        view->size = inode.size;
         view->end = len < inode.size - off ? off + len : inode.size;
         err =
             index_map_get(ix, ino, off, view->end - off, view->rows, view->extents, ROWS, &view->n);
@@ -74,8 +77,11 @@ static int serve_row(struct vault *v, struct data_scratch *s, uint64_t ino, cons
         served->missing = row;
         return ERR_OK;
     }
+    const struct vault_fetcher *sync = vault_fetcher(v);
     size_t len = part_len(row, pos, view->end);
     int err = data_open(v, s, ino, e, part_from(row, pos), len, NULL, buf + served->done);
+    if (!err && e->pack && sync && sync->reading)
+        sync->reading(sync->ctx, e);
     if (is_damage(err) && e->pack) {
         served->missing = row;
         served->damage = err;
@@ -120,14 +126,20 @@ static int serve_missing(struct vault *v, struct data_scratch *s, uint64_t ino,
     const struct map_row *row = served->missing;
     const struct extent *e = &view->extents[row - view->rows];
     uint64_t pos = view->off + served->done;
+    size_t len = part_len(row, pos, view->end);
+    uint64_t behind = row->off + row->len;
+    struct data_want want = {.e = e,
+                             .from = part_from(row, pos),
+                             .len = len,
+                             .ino = ino,
+                             .left = behind < view->size ? view->size - behind : 0};
     struct data_fetch *fetch;
 
-    int err = data_fetch_get(v, e, cancelled, &fetch);
+    int err = data_fetch_get(v, &want, cancelled, &fetch);
     if (err == ERR_STALE)
         return ERR_OK; /* the next view shows what became of it */
     if (err)
         return served->damage && err != ERR_INTR ? served->damage : err;
-    size_t len = part_len(row, pos, view->end);
     err = data_open(v, s, ino, e, part_from(row, pos), len, data_fetch_sealed(fetch),
                     buf + served->done);
     data_fetch_release(fetch);

@@ -355,7 +355,7 @@ static void reign(struct fusefs_loop *loop, struct worker *w)
             continue;
         }
         /* A read changes nothing, and one that must fetch from the store takes long. */
-        const bool changes = !w->raw.reads;
+        const bool changes = !w->raw.reads, init = w->raw.kind == FUSEFS_RAW_INIT;
         if (!changes)
             atomic_fetch_sub(&loop->holding, 1);
         if (is_long(loop, &w->raw))
@@ -368,6 +368,10 @@ static void reign(struct fusefs_loop *loop, struct worker *w)
             atomic_fetch_sub(&loop->holding, 1);
         if (w->serial & 1)
             atomic_fetch_add(&w->serial, 1);
+        if (init && fuse_session_exited(loop->fs->session)) {
+            end_loop(loop); /* libfuse refused what the kernel offered: no further request will come */
+            return;
+        }
     } while (atomic_load(&loop->leader) == w);
     atomic_fetch_sub(&loop->busy, 1);
 }

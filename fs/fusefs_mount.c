@@ -16,6 +16,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#define READ_AHEAD_KIB "512" /* two reads of FUSEFS_READ_MAX */
+
 extern char **environ;
 
 /* The last line that libfuse said while it mounts; it comes in pieces. Only fusefs_mount_on's thread uses it. */
@@ -117,16 +119,30 @@ static bool has_option(const char *list, const char *option)
     return false;
 }
 
+/* The kernel and libfuse must be told the same, at the mount and at INIT. */
+static unsigned choose_max_read(const char *extra)
+{
+    for (const char *p = extra; p && *p; p += *p == ',') {
+        unsigned n;
+
+        if (sscanf(p, "max_read=%u", &n) == 1)
+            return n;
+        p += strcspn(p, ",");
+    }
+    return FUSEFS_READ_MAX;
+}
+
 static int make_session(struct fusefs *fs, const struct fusefs_options *options)
 {
-    char base[160];
+    char base[192];
     char *argv[] = {"obscurafs", "-o", base, "-o", (char *)(uintptr_t)options->extra, NULL};
     bool extra = options->extra && *options->extra;
     struct fuse_args args = FUSE_ARGS_INIT(extra ? 5 : 3, argv);
 
+    fs->max_read = choose_max_read(options->extra);
     snprintf(base, sizeof(base),
-             "fsname=obscurafs,subtype=obscurafs,default_permissions,noatime%s%s",
-             options->allow_other ? ",allow_other" : "", fs->read_only ? ",ro" : "");
+             "fsname=obscurafs,subtype=obscurafs,default_permissions,noatime,max_read=%u%s%s",
+             fs->max_read, options->allow_other ? ",allow_other" : "", fs->read_only ? ",ro" : "");
     fs->session = fuse_session_new(&args, &fusefs_ops, sizeof(fusefs_ops), fs);
     fuse_opt_free_args(&args);
     return fs->session ? 0 : ERR_INVAL;
@@ -169,6 +185,24 @@ int fusefs_mount_on(struct fusefs *fs, const struct fusefs_options *options,
     free(fs->mountpoint);
     fs->mountpoint = NULL;
     return err;
+}
+
+void fusefs_mount_tune(const struct fusefs *fs)
+{
+    char path[80];
+    struct statx st;
+
+    /* Answered from the kernel's cache: nobody may be serving yet, and this thread must not wait for those who do. */
+    if (statx(AT_FDCWD, fs->mountpoint, AT_STATX_DONT_SYNC | AT_NO_AUTOMOUNT, 0, &st) < 0)
+        return;
+    snprintf(path, sizeof(path), "/sys/class/bdi/%u:%u/read_ahead_kb", st.stx_dev_major,
+             st.stx_dev_minor);
+    int fd = open(path, O_WRONLY | O_CLOEXEC);
+    if (fd < 0)
+        return; /* an ordinary user */
+    if (write(fd, READ_AHEAD_KIB, strlen(READ_AHEAD_KIB)) < 0)
+        log_debug("the kernel keeps its read-ahead: %s", strerror(errno));
+    close(fd);
 }
 
 /* An ordinary user's way to unmount. 0 if it is off. */

@@ -12,6 +12,9 @@
  * ERR_NOTSUP (no FUSE here), ERR_NOMEM; ${why} gets a line. On failure both are NULL. */
 int fusefs_mount_on(struct fusefs *fs, const struct fusefs_options *options,
                     char why[FUSEFS_MOUNT_WHY]);
+/* Once INIT was answered: lets the kernel read further ahead in streams than its usual 128 KiB, where the system allows
+ * it (root). Best effort. */
+void fusefs_mount_tune(const struct fusefs *fs);
 /* Asks the kernel to take the mount off, while it is being served: what is cached is written first. If somebody uses
  * it, it disappears from the tree at once, and open files end when this process does. */
 void fusefs_mount_off(struct fusefs *fs);

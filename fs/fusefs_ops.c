@@ -128,6 +128,7 @@ static void init(void *userdata, struct fuse_conn_info *conn)
 
     fs->capable = conn->capable;
     conn->want = (conn->want | (want & conn->capable)) & ~refuse;
+    conn->max_read = fs->max_read;
     conn->max_write = FUSEFS_RAW_WRITE;
     conn->max_background = BACKGROUND_MAX;
     conn->congestion_threshold = BACKGROUND_MAX * 3 / 4;

@@ -27,6 +27,10 @@ enum {
 };
 
 /* One mount. Everything but the atomics is set before the threads start and constant while they run. */
+/* Bytes of one read at most, unless a mount option says otherwise: of a stream that the kernel reads ahead, several pieces are
+ * opened at once. */
+#define FUSEFS_READ_MAX (256u << 10)
+
 struct fusefs {
     struct vault *vault; /* borrowed */
     struct fuse_session *session;
@@ -39,6 +43,7 @@ struct fusefs {
     int wake;                    /* eventfd: events changed */
     _Atomic unsigned events;
     _Atomic unsigned write_backs; /* threads that wait for the kernel in lseek */
+    unsigned max_read;            /* bytes of one read at most; set before INIT */
     _Atomic unsigned capable;     /* the kernel's FUSE_CAP_..., from INIT on */
     /* fusefs_refresh.h: the thread (0: none), and whether it may write to what is not writable */
     _Atomic int refresher;

@@ -44,9 +44,7 @@ static int count_in(struct index *ix, const struct extent *e)
     return index_seg_add(ix, e->at, sealed);
 }
 
-enum fate { STAYS, MOVED, DIED };
-
-static int count_out(struct index *ix, const struct extent *e, enum fate fate)
+static int count_out(struct index *ix, const struct extent *e, bool moved_away)
 {
     const uint64_t sealed = seal_size(e->len);
     if (e->pack == 0)
@@ -54,9 +52,7 @@ static int count_out(struct index *ix, const struct extent *e, enum fate fate)
     if (e->at.seg == 0)
         return 0;
     ix->state.stats.local_bytes -= sealed;
-    if (fate == DIED)
-        return index_seg_extent_dead(ix, e->at, sealed, e->eid);
-    return fate == MOVED ? index_seg_sub(ix, e->at, sealed) : index_seg_keep(ix, e->at, sealed);
+    return moved_away ? index_seg_sub(ix, e->at, sealed) : index_seg_keep(ix, e->at, sealed);
 }
 
 /* ---- changes ---- */
@@ -164,7 +160,7 @@ int index_extent_move(struct index *ix, const struct extent *e)
     now.at = e->at;
     now.pack = e->pack;
     now.pack_off = e->pack_off;
-    err = count_out(ix, &old, old.at.seg != now.at.seg || old.at.off != now.at.off ? MOVED : STAYS);
+    err = count_out(ix, &old, old.at.seg != now.at.seg || old.at.off != now.at.off);
     if (!err)
         err = count_in(ix, &now);
     if (!err && index_log(ix))
@@ -202,5 +198,5 @@ int index_extent_unref(struct index *ix, uint64_t eid)
     if (err || e.refs > 1)
         return err;
     ix->state.stats.extents--;
-    return count_out(ix, &e, DIED);
+    return count_out(ix, &e, true);
 }

@@ -75,6 +75,7 @@ int index_rows_write(struct index *ix)
 void index_rows_forget(struct index *ix)
 {
     memset(ix->cache, 0, sizeof(ix->cache));
+    index_seen_forget(ix);
 }
 
 /* 1: found. */

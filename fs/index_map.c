@@ -264,19 +264,38 @@ int index_map_clear(struct index *ix, struct index_row *row)
     return row->inode.content_version.lamport ? ranges_clear(ix, row->inode.ino) : 0;
 }
 
+static void get_row_extent(sqlite3_stmt *stmt, uint64_t eid, struct extent *e)
+{
+    memset(e, 0, sizeof(*e));
+    e->eid = eid;
+    if (sqlite3_column_bytes(stmt, 4) == (int)sizeof(e->id))
+        memcpy(e->id, sqlite3_column_blob(stmt, 4), sizeof(e->id));
+    e->len = (uint32_t)index_column(stmt, 5);
+    e->epoch = (uint32_t)index_column(stmt, 6);
+    e->refs = (uint32_t)index_column(stmt, 7);
+    e->at = (struct segment_pos){index_column(stmt, 8), index_column(stmt, 9)};
+    e->pack = index_column(stmt, 10);
+    e->pack_off = index_column(stmt, 11);
+}
+
 int index_map_get(struct index *ix, uint64_t ino, uint64_t off, uint64_t len, struct map_row *rows,
                   struct extent *extents, size_t max, size_t *n)
 {
     *n = 0;
     if (len == 0 || off > FILE_SIZE_MAX)
         return 0;
+    const uint64_t end = len > FILE_SIZE_MAX - off ? FILE_SIZE_MAX : off + len;
+    if (extents && max > 0 && index_seen_get(ix, ino, off, end, rows, extents)) {
+        *n = 1;
+        return 0;
+    }
     int err = index_extent_settle(ix);
     if (err)
         return err;
     sqlite3_stmt *stmt = ix->stmt[STMT_MAP_GET];
     index_bind(stmt, 1, ino);
     index_bind(stmt, 2, off);
-    index_bind(stmt, 3, len > FILE_SIZE_MAX - off ? FILE_SIZE_MAX : off + len);
+    index_bind(stmt, 3, end);
     int got = 0;
     while (*n < max && (got = index_read(stmt)) == 1) {
         struct map_row *row = &rows[*n];
@@ -286,21 +305,14 @@ int index_map_get(struct index *ix, uint64_t ino, uint64_t off, uint64_t len, st
             continue;
         row->eid = index_column(stmt, 2);
         row->eoff = (uint32_t)index_column(stmt, 3);
-        if (extents) {
-            struct extent *e = &extents[*n];
-            memset(e, 0, sizeof(*e));
-            e->eid = row->eid;
-            if (sqlite3_column_bytes(stmt, 4) == (int)sizeof(e->id))
-                memcpy(e->id, sqlite3_column_blob(stmt, 4), sizeof(e->id));
-            e->len = (uint32_t)index_column(stmt, 5);
-            e->epoch = (uint32_t)index_column(stmt, 6);
-            e->refs = (uint32_t)index_column(stmt, 7);
-            e->at = (struct segment_pos){index_column(stmt, 8), index_column(stmt, 9)};
-            e->pack = index_column(stmt, 10);
-            e->pack_off = index_column(stmt, 11);
-        }
+        if (extents)
+            get_row_extent(stmt, row->eid, &extents[*n]);
         (*n)++;
     }
     sqlite3_reset(stmt);
-    return got < 0 ? got : 0;
+    if (got < 0)
+        return got;
+    if (extents && *n == 1 && rows->off <= off)
+        index_seen_put(ix, ino, off, rows, extents);
+    return 0;
 }

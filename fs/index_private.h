@@ -79,6 +79,17 @@ struct index_row {
         db_nlink; /* as in the row: when they stay, no partial index needs touching */
 };
 
+/* A row of a map with its extent, as it was at some moment. */
+#define INDEX_SEEN_SETS 512u
+#define INDEX_SEEN_WAYS 4u
+
+struct index_seen {
+    uint64_t ino; /* 0: empty */
+    uint64_t age; /* worth something while it is the index's */
+    struct map_row row;
+    struct extent extent;
+};
+
 /* Live sealed bytes of a segment. */
 struct index_seg {
     uint64_t seg, live;
@@ -88,13 +99,10 @@ struct index_seg {
 /* Bytes of a segment that nothing needs: record with its head. */
 struct index_dead {
     uint64_t seg, off, len;
-    bool early; /* may be given back before the next commit: see index_seg_extent_dead */
 };
 
 struct index_state {
-    struct segment_pos log;      /* notes before it are in the database, */
-    uint64_t groups;             /* and so many groups of the record there */
-    bool groups_stored;          /* the database says so */
+    struct segment_pos log;      /* notes before it are in the database */
     uint64_t ino_next, eid_next; /* never used yet */
     struct index_stats stats;
 };
@@ -113,8 +121,8 @@ struct index {
     uint8_t *hash_key; /* guarded memory: SipHash key of the names */
 
     pthread_mutex_t checkpoint_lock; /* one checkpoint at a time; taken first */
-    pthread_mutex_t
-        flush_lock; /* keeps notes in order on their way into the log; taken before the index lock */
+    /* keeps notes in order on their way into the log; taken before the index lock */
+    pthread_mutex_t flush_lock;
     struct bytes_out out; /* flush_lock: whole groups being appended */
     struct index_dead
         *placed; /* flush_lock: notes appended since the last commit; dead once it is made */
@@ -124,21 +132,22 @@ struct index {
     /* guarded by lock */
     unsigned origin;        /* of the open group; 0: none is open */
     bool replaying;         /* changes make no notes */
-    bool verifying; /* at open: places of extents that notes speak of may hold anything */
+    bool verifying;         /* at open: places of extents that notes speak of may hold anything */
     bool aborted;           /* a change failed in the middle of the open group */
     size_t group_mark;      /* where the open group starts in notes */
     struct bytes_out notes; /* groups not appended yet */
     size_t appending;       /* bytes that a flush took out of notes and has not appended yet */
     size_t held;            /* room in the log for notes beyond those that are being appended */
-    size_t paged;           /* bytes of notes still to be made whose pages have room in the database */
     struct index_state state;
-    uint64_t eid_committed; /* eid_next of the last commit */
     uint64_t ino_unused; /* counter: no inode of this device has it or a higher one */
     struct extent
         fresh; /* put and not referenced yet: inserted together with its first reference */
     bool has_fresh;
     bool gone_entries; /* there may be tombstones of entries */
     struct index_row cache[INDEX_CACHE_SLOTS];
+    struct index_seen seen[INDEX_SEEN_SETS][INDEX_SEEN_WAYS];
+    uint64_t seen_age;      /* grows with every group: see index_seen.c */
+    unsigned seen_turn;     /* the way that is written next */
     struct index_seg *segs; /* ascending */
     size_t seg_count, seg_cap;
     struct index_dead *dead; /* since the last commit */
@@ -148,7 +157,6 @@ struct index {
     /* any thread */
     atomic_bool failed, full;
     atomic_uint_fast64_t ops, note_bytes;
-    atomic_uint_fast64_t dead_bytes; /* about so many have died that no checkpoint has given back */
 };
 
 /* ---- index.c ---- */
@@ -212,6 +220,16 @@ int index_extent_unref(struct index *ix, uint64_t eid);
 /* ---- index_map.c ---- */
 int index_map_clear(struct index *ix, struct index_row *row); /* all of it; for deleting */
 
+/* ---- index_seen.c ---- */
+/* What was looked up lately has become worthless: a group begins, or the database was read again. */
+void index_seen_forget(struct index *ix);
+/* True: a row covers [off, end) of the file, and here it is. Never inside a group. */
+bool index_seen_get(struct index *ix, uint64_t ino, uint64_t off, uint64_t end, struct map_row *row,
+                    struct extent *e);
+/* Remembers the row that was found for ${off}. */
+void index_seen_put(struct index *ix, uint64_t ino, uint64_t off, const struct map_row *row,
+                    const struct extent *e);
+
 /* ---- index_kv.c ---- */
 int index_kv_store(struct index *ix, const char *space, const void *key, size_t key_len,
                    const void *value, size_t len);
@@ -232,9 +250,6 @@ uint64_t index_seg_live(struct index *ix, uint64_t seg);
 int index_seg_add(struct index *ix, struct segment_pos at, uint64_t sealed);
 /* The payload of ${sealed} bytes at ${at} died, and its record can be punched. */
 int index_seg_sub(struct index *ix, struct segment_pos at, uint64_t sealed);
-/* The same for an extent whose last reference went, not for one that moved. If the last commit knew it, its bytes may go
- * as soon as the log that says so is durable, before the next commit: whoever replays that log does not read them. */
-int index_seg_extent_dead(struct index *ix, struct segment_pos at, uint64_t sealed, uint64_t eid);
 /* Only the count: it is about to be added again. */
 int index_seg_keep(struct index *ix, struct segment_pos at, uint64_t sealed);
 /* The record with ${len} bytes of payload at ${at} is not needed any more. */
@@ -248,10 +263,9 @@ size_t index_dead_merge(struct index_dead *dead, size_t n);
 /* Needs flush_lock and lock. Appends all buffered notes; index_flush_locked also syncs. */
 int index_append_locked(struct index *ix);
 int index_flush_locked(struct index *ix);
-/* Needs flush_lock and lock; all notes before ${log}, ${groups} groups of the record there, and no others are in the
- * transaction. ERR_NOSPACE: the disk is full, the transaction is gone. After success and ERR_NOSPACE alike none is open
- * (index_txn_begin). */
-int index_commit_at(struct index *ix, struct segment_pos log, uint64_t groups);
+/* Needs flush_lock and lock; all notes before ${log} and no others are in the transaction. ERR_NOSPACE: the disk is full, the
+ * transaction is gone. After success and ERR_NOSPACE alike none is open (index_txn_begin). */
+int index_commit_at(struct index *ix, struct segment_pos log);
 int index_txn_begin(struct index *ix);
 /* Reads counts and caches again from the database, after open and after a lost transaction. */
 int index_reload(struct index *ix);
@@ -266,26 +280,14 @@ int index_replay_open(struct index *ix);
  * and lock. */
 int index_replay_again(struct index *ix, uint64_t records, bool refused, bool *stuck);
 
-/* ---- index_room.c ---- */
-#define INDEX_FREES_RESERVE (512u << 10) /* room in the log that only INDEX_FREES may use */
-#define INDEX_WAL_ROOM      (2u << 20)   /* room of SQLite's log that is ours for good */
-/* Room for a group of ${room} bytes of notes. ${frees}: it may use the reserve. ERR_NOSPACE, ERR_IO, ERR_ROFS. */
-int index_room_hold(struct index *ix, size_t room, bool frees);
-/* ${notes} bytes of notes were made. */
-void index_room_used(struct index *ix, size_t notes);
-/* What deleting on a full disk needs: for its notes, and in the database. */
-int index_room_least(struct index *ix);
-int index_room_database(struct index *ix); /* only that */
-
 /* ---- index_full.c ---- */
+#define INDEX_FREES_RESERVE (512u << 10) /* room in the log that only INDEX_FREES may use */
 /* The commit found no room: see index.h; the arguments are those of index_replay_again (UINT64_MAX, false: all of the log).
  * Leaves a transaction open with all that the log has. ix->tried_full: the commit has to be tried again. */
 int index_full_enter(struct index *ix, uint64_t records, bool refused);
 /* True if another commit may do better than the last. */
 bool index_full_retry(struct index *ix);
-/* True if the disk may have what leaving the full state needs. */
-bool index_full_room(const struct index *ix);
-/* After a commit worked: takes all reserves back; the disk is full if that does not work. */
+/* After a commit worked: takes the ballast back, and ends the full state if that worked, too. */
 void index_full_leave(struct index *ix);
 
 #endif

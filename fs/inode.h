@@ -10,11 +10,11 @@
 #include <stdint.h>
 #include <sys/stat.h>
 
-#define INODE_ROOT 1u
-#define NAME_LEN_MAX 255u
-#define TARGET_LEN_MAX 4095u
+#define INODE_ROOT       1u
+#define NAME_LEN_MAX     255u
+#define TARGET_LEN_MAX   4095u
 #define XATTR_SIZE_LIMIT 65536u
-#define FILE_SIZE_MAX INT64_MAX
+#define FILE_SIZE_MAX    INT64_MAX
 
 /*
  * Inode numbers are unique in the whole vault, on all devices: device tag (23 bits, not 0) << 40 | counter. The root is 1.
@@ -38,7 +38,7 @@ enum {
 
 struct inode {
     uint64_t ino;
-    uint32_t mode; /* with the S_IFMT bits */
+    uint32_t mode;  /* with the S_IFMT bits */
     uint32_t nlink; /* 0: unlinked but open */
     uint32_t uid, gid;
     uint32_t rdev;
@@ -53,14 +53,14 @@ struct inode {
 
 /* An extent: bytes sealed once. Lives as long as a map refers to it (refs > 0). */
 struct extent {
-    uint64_t eid;        /* local number */
-    uint8_t id[16];      /* its global id, the first half of its nonces */
-    uint32_t len;        /* plaintext bytes */
+    uint64_t eid;   /* local number */
+    uint8_t id[16]; /* its global id, the first half of its nonces */
+    uint32_t len;   /* plaintext bytes */
     uint32_t epoch;
     uint32_t refs;
     struct segment_pos at; /* where the sealed bytes are here; seg 0: not here */
-    uint64_t pack;       /* local number of the pack that holds it (sync's table); 0: in none yet */
-    uint64_t pack_off;   /* where in the pack the sealed bytes start */
+    uint64_t pack;     /* local number of the pack that holds it (sync's table); 0: in none yet */
+    uint64_t pack_off; /* where in the pack the sealed bytes start */
 };
 
 /* File bytes [off, off+len) are extent bytes [eoff, eoff+len). Ranges that no row covers are holes. */
@@ -74,7 +74,7 @@ struct entry {
     uint64_t parent;
     uint64_t cookie; /* place in the directory: stable, > 2, unique in it */
     uint64_t ino;
-    uint32_t type;   /* S_IFMT bits of the inode */
+    uint32_t type;          /* S_IFMT bits of the inode */
     struct version version; /* {0,0}: not published */
     bool dirty;
     uint8_t name_len;

@@ -119,28 +119,15 @@ static int make_change(const struct making *m, struct inode *dir)
 }
 
 /* m->out holds mode, owner, rdev, size and nlink; the rest is filled in. */
-static int try_make(const struct making *m)
+static int make(const struct making *m)
 {
     struct inode dir;
     index_lock(m->ix);
     int err = make_check(m, &dir);
-    if (!err)
-        err = tree_op_begin(m->v, false, m->target ? m->out->size + 4096 : 0);
-    if (err) {
-        index_unlock(m->ix);
+    err = tree_op_begin_checked(m->v, err, false, m->target ? m->out->size + 4096 : 0);
+    if (err)
         return err;
-    }
     return tree_op_end(m->v, make_change(m, &dir));
-}
-
-static int make(const struct making *m)
-{
-    unsigned tries = 0;
-    int err;
-    do
-        err = try_make(m);
-    while (tree_op_more_room(m->v, err, false, &tries));
-    return err;
 }
 
 int tree_mknod(struct vault *v, uint64_t parent, const char *name, size_t len, uint32_t mode,
@@ -226,12 +213,9 @@ int tree_link(struct vault *v, uint64_t ino, uint64_t parent, const char *name, 
 
     index_lock(ix);
     int err = link_check(ix, ino, parent, name, len, &dir, out);
-    if (!err)
-        err = tree_op_begin(v, false, 0);
-    if (err) {
-        index_unlock(ix);
+    err = tree_op_begin_checked(v, err, false, 0);
+    if (err)
         return err;
-    }
     int64_t now = tree_op_now();
     out->nlink++;
     out->parent = 0;
@@ -275,20 +259,17 @@ static int remove_check(struct index *ix, uint64_t parent, const char *name, siz
     return any ? ERR_NOTEMPTY : ERR_OK;
 }
 
-static int try_remove(struct vault *v, uint64_t parent, const char *name, size_t len, bool want_dir,
-                      struct inode *gone)
+static int remove_name(struct vault *v, uint64_t parent, const char *name, size_t len,
+                       bool want_dir, struct inode *gone)
 {
     struct index *ix = vault_index(v);
     struct inode dir;
 
     index_lock(ix);
     int err = remove_check(ix, parent, name, len, want_dir, &dir, gone);
-    if (!err)
-        err = tree_op_begin(v, true, 0);
-    if (err) {
-        index_unlock(ix);
+    err = tree_op_begin_checked(v, err, true, 0);
+    if (err)
         return err;
-    }
     int64_t now = tree_op_now();
     if (want_dir) {
         gone->nlink = 0;
@@ -306,17 +287,6 @@ static int try_remove(struct vault *v, uint64_t parent, const char *name, size_t
     return tree_op_end(v, err);
 }
 
-static int remove_name(struct vault *v, uint64_t parent, const char *name, size_t len,
-                       bool want_dir, struct inode *gone)
-{
-    unsigned tries = 0;
-    int err;
-    do
-        err = try_remove(v, parent, name, len, want_dir, gone);
-    while (tree_op_more_room(v, err, true, &tries));
-    return err;
-}
-
 int tree_unlink(struct vault *v, uint64_t parent, const char *name, size_t len, struct inode *gone)
 {
     return remove_name(v, parent, name, len, false, gone);
@@ -327,7 +297,7 @@ int tree_rmdir(struct vault *v, uint64_t parent, const char *name, size_t len, s
     return remove_name(v, parent, name, len, true, gone);
 }
 
-static int try_reap(struct vault *v, uint64_t ino)
+int tree_reap(struct vault *v, uint64_t ino)
 {
     struct index *ix = vault_index(v);
     struct inode inode;
@@ -346,16 +316,6 @@ static int try_reap(struct vault *v, uint64_t ino)
         return err == ERR_NOENT ? ERR_OK : err;
     }
     return tree_op_end(v, index_inode_del(ix, ino));
-}
-
-int tree_reap(struct vault *v, uint64_t ino)
-{
-    unsigned tries = 0;
-    int err;
-    do
-        err = try_reap(v, ino);
-    while (tree_op_more_room(v, err, true, &tries));
-    return err;
 }
 
 static int collect_orphan(void *ctx, uint64_t ino)

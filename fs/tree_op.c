@@ -5,9 +5,6 @@
 #include <string.h>
 #include <time.h>
 
-#define TRIES 2u
-#define WORTH (256u << 10) /* dead bytes, from which on a checkpoint is likely to give room back */
-
 int64_t tree_op_now(void)
 {
     struct timespec ts;
@@ -37,16 +34,13 @@ int tree_op_begin(struct vault *v, bool frees, size_t room)
     return index_begin(vault_index(v), frees ? INDEX_LOCAL | INDEX_FREES : INDEX_LOCAL, room);
 }
 
-bool tree_op_more_room(struct vault *v, int err, bool frees, unsigned *tries)
+int tree_op_begin_checked(struct vault *v, int err, bool frees, size_t room)
 {
-    struct index *ix = vault_index(v);
-    if (err != ERR_NOSPACE || *tries == TRIES)
-        return false;
-    /* Only what frees may go on in the reserves, so for that it is always worth it. */
-    if (!frees && (index_full(ix) || index_reclaimable(ix) < WORTH))
-        return false;
-    ++*tries;
-    return vault_checkpoint(v) == ERR_OK;
+    if (!err)
+        err = tree_op_begin(v, frees, room);
+    if (err)
+        index_unlock(vault_index(v));
+    return err;
 }
 
 int tree_op_end(struct vault *v, int err)

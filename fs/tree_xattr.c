@@ -79,12 +79,9 @@ int tree_setxattr(struct vault *v, uint64_t ino, const char *name, const void *v
         return ERR_TOOBIG;
     index_lock(ix);
     err = set_check(ix, ino, name, flags, &inode);
-    if (!err)
-        err = tree_op_begin(v, false, len + 4096);
-    if (err) {
-        index_unlock(ix);
+    err = tree_op_begin_checked(v, err, false, len + 4096);
+    if (err)
         return err;
-    }
     err = index_xattr_put(ix, ino, name, value, len);
     if (!err)
         err = touch(ix, &inode);
@@ -116,7 +113,7 @@ int tree_listxattr(struct vault *v, uint64_t ino, struct bytes_out *names)
     return err;
 }
 
-static int try_removexattr(struct vault *v, uint64_t ino, const char *name)
+int tree_removexattr(struct vault *v, uint64_t ino, const char *name)
 {
     struct index *ix = vault_index(v);
     struct inode inode;
@@ -131,24 +128,11 @@ static int try_removexattr(struct vault *v, uint64_t ino, const char *name)
     if (!err)
         err = index_xattr_get(ix, ino, name, &old);
     bytes_out_release(&old);
-    if (!err)
-        err = tree_op_begin(v, true, 0);
-    if (err) {
-        index_unlock(ix);
+    err = tree_op_begin_checked(v, err, true, 0);
+    if (err)
         return err;
-    }
     err = index_xattr_del(ix, ino, name);
     if (!err)
         err = touch(ix, &inode);
     return tree_op_end(v, err);
-}
-
-int tree_removexattr(struct vault *v, uint64_t ino, const char *name)
-{
-    unsigned tries = 0;
-    int err;
-    do
-        err = try_removexattr(v, ino, name);
-    while (tree_op_more_room(v, err, true, &tries));
-    return err;
 }

@@ -24,14 +24,17 @@ struct vault;
 
 /* The slot that `init` makes: number 0, a passphrase. */
 struct vault_new {
-    const char *path; /* made if missing (0700); must be empty otherwise, or left half-made by a call that was killed */
+    /* made if missing (0700); must be empty otherwise, or left half-made by a call that was
+     * killed */
+    const char *path;
     const uint8_t *vault_id;
     const struct keyring *keyring; /* complete */
     const void *secret;
     size_t secret_len;
     const struct slot_cost *cost; /* NULL: calibrate */
-    bool
-        with_root; /* the root inode is a change to be published (init), or a bare one that batches will replace (clone) */
+    /* the root inode is a change to be published (init), or a bare one that batches will
+     * replace (clone) */
+    bool with_root;
 };
 /* Makes the vault; leaves nothing behind on failure (after a kill the next call with the same path clears up). ERR_LOCKED: another
  * process is at it. ERR_EXIST (not an empty directory), ERR_NOENT (no place for
@@ -72,13 +75,26 @@ void vault_fail(struct vault *vault, const char *why);
 /* The key that extents of ${epoch} are sealed under; NULL if we do not have it. The newest: epoch 0. */
 const struct seal_key *vault_seal_key(struct vault *vault, uint32_t epoch);
 
+/* Blocks of an extent that a reader needs and that are not here. */
+struct vault_fetch {
+    const struct extent *e;
+    uint64_t ino;      /* the file that is read, and how many bytes of it are behind the extent: */
+    uint64_t left;     /* hints for fetching ahead, nothing else */
+    size_t first, end; /* the blocks [first, end); the fetcher sets ${end} to what it gave, at most ${limit} */
+    size_t limit;
+    uint8_t *sealed; /* of the whole extent: blocks from ${first} on go to their places, others are not touched */
+    const _Atomic bool *cancelled;
+};
+
 /*
- * Missing extents: sync sets this. fetch gets the sealed bytes of ${e} (which is not local), verified, into ${sealed} (seal_size(e->len)
- * bytes). Called without locks, from FUSE threads; may take as long as the network; ends with ERR_INTR soon after *cancelled
- * turns true. ERR_NET etc.
+ * Missing extents: sync sets this. fetch gets sealed bytes, verified. Called without locks, from FUSE threads; may take as long as the
+ * network; ends with ERR_INTR soon after *cancelled turns true. ERR_STALE: the extent has come here meanwhile. ERR_NET etc.
  */
 struct vault_fetcher {
-    int (*fetch)(void *ctx, const struct extent *e, uint8_t *sealed, const _Atomic bool *cancelled);
+    int (*fetch)(void *ctx, struct vault_fetch *want);
+    /* Bytes of an extent that is in a pack are read, and they are here: so whoever fetches ahead knows how far the reader is. Cheap;
+     * called without the index lock. May be NULL. */
+    void (*reading)(void *ctx, const struct extent *e);
     /* Something changed here that sync may want to push. Cheap; called with or without locks. */
     void (*changed)(void *ctx);
     void (*rescue)(void *ctx, uint64_t ino); /* see vault_rescue; may be NULL */
@@ -117,8 +133,5 @@ bool vault_held(struct vault *vault, uint64_t ino);
 void vault_reclaim_rdlock(struct vault *vault);
 void vault_reclaim_unlock(struct vault *vault);
 void vault_reclaim_wrlock(struct vault *vault);
-/* Commits, and gives back what nothing needs (index_checkpoint), reclaiming alone. Nothing of the vault's locks may be held.
- * ERR_NOSPACE: all is in the log, the database could not take it. */
-int vault_checkpoint(struct vault *vault);
 
 #endif

@@ -224,7 +224,7 @@ static int make_store(struct creating *c)
     return err;
 }
 
-/* The name of a directory that we made. */
+/* The name of the directory. */
 static int sync_parent(const struct creating *c)
 {
     char *copy = strdup(c->path);
@@ -247,7 +247,8 @@ static int fill_directory(struct creating *c)
      * be there without them. */
     if (!err)
         err = file_sync_dir(c->fd, ".");
-    if (!err && c->made)
+    /* Also that of a directory that was there: a call that was killed may have made it. */
+    if (!err)
         err = sync_parent(c);
     /* Last, since it makes a vault of the directory: after a crash there is a whole one or none. */
     return err ? err : vault_dir_write_header(c->fd, p->vault_id, p->keyring->device_tag);

@@ -37,13 +37,16 @@
 #include "crypto/sign.h"
 #include "fs/inode.h"
 
-#define BATCH_MAX       (16u << 20) /* bytes of a batch object at most */
-#define BATCH_BODY_GOAL (1u << 20)  /* a writer begins another batch past this many bytes of records */
+#define BATCH_MAX (16u << 20) /* bytes of a batch object at most */
+/* a writer begins another batch past this many bytes of records */
+#define BATCH_BODY_GOAL (1u << 20)
 #define BATCH_HEADS_MAX 1024u
 #define BATCH_MAP_FULL  256u /* a map of at most so many rows is always sent whole */
-#define BATCH_RANGES_MAX 65536u /* ranges of one CONTENT record at most; a longer map goes in several, the later ones not ${whole} */
-#define BATCH_XATTRS_MAX 1024u  /* xattrs of one inode at most */
-#define BATCH_NAME_LEN   64u    /* "journal/<32 hex>/<16 hex>" with its NUL: 58 */
+/* ranges of one CONTENT record at most; a longer map goes in several, the later ones not
+ * ${whole} */
+#define BATCH_RANGES_MAX 65536u
+#define BATCH_XATTRS_MAX 1024u /* xattrs of one inode at most */
+#define BATCH_NAME_LEN   64u   /* "journal/<32 hex>/<16 hex>" with its NUL: 58 */
 
 struct batch_head_ref { /* one device's head in the vector */
     uint32_t device;
@@ -77,7 +80,7 @@ struct batch_range {
     /* the extent, unless a hole */
     uint8_t id[16];
     uint32_t extent_len, epoch, eoff;
-    uint32_t pack;     /* order of the BATCH_PACK record in this batch */
+    uint32_t pack; /* order of the BATCH_PACK record in this batch */
     uint64_t pack_off;
 };
 
@@ -97,17 +100,20 @@ struct batch_record {
         struct {
             uint64_t ino, size;
             int64_t mtime;
-            bool whole;            /* ranges describe the whole file (what they leave out is a hole) */
-            uint64_t parent;       /* where the author knows it: places a conflict copy */
-            const char *name;      /* borrowed */
+            /* ranges describe the whole file (what they leave out is a hole) */
+            bool whole;
+            uint64_t parent;  /* where the author knows it: places a conflict copy */
+            const char *name; /* borrowed */
             size_t name_len;
-            struct batch_range *ranges; /* owned by the reader's scratch, valid during the callback */
+            /* owned by the reader's scratch, valid during the callback */
+            struct batch_range *ranges;
             size_t range_count;
         } content;
         struct {
             uint64_t ino;
-            const uint8_t *pairs; /* u16 count, then { var16 name, var32 value } ...; borrowed, already validated */
-            size_t pairs_len;     /* batch_xattrs_next walks them */
+            /* u16 count, then { var16 name, var32 value } ...; borrowed, already validated */
+            const uint8_t *pairs;
+            size_t pairs_len; /* batch_xattrs_next walks them */
         } xattrs;
         struct {
             uint64_t parent, ino; /* ino 0: deleted */
@@ -128,10 +134,12 @@ void batch_writer_free(struct batch_writer *w);
 /* Appends; order matters only for packs (before the records that call them). ERR_NOMEM, ERR_MISUSE. */
 int batch_write(struct batch_writer *w, const struct batch_record *record);
 /* The number that records use for this pack; writes the BATCH_PACK record the first time. */
-int batch_write_pack(struct batch_writer *w, const uint8_t name[32], uint64_t size, uint32_t *order);
+int batch_write_pack(struct batch_writer *w, const uint8_t name[32], uint64_t size,
+                     uint32_t *order);
 size_t batch_writer_size(const struct batch_writer *w); /* bytes of records so far */
 /* Pads, seals, signs. ${epoch_key}: of head->epoch. ${name}: the object's name on the store. */
-int batch_finish(struct batch_writer *w, const struct batch_head *head, const uint8_t epoch_key[SECRET_KEY_LEN], const char *name,
+int batch_finish(struct batch_writer *w, const struct batch_head *head,
+                 const uint8_t epoch_key[SECRET_KEY_LEN], const char *name,
                  const struct sign_keys *keys, struct bytes_out *out);
 
 /* "journal/<device>/<seq>". ${device}: its name on the store (roster.h). */
@@ -146,11 +154,13 @@ int batch_open_head(const uint8_t *p, size_t len, struct batch_head *head, uint8
 void batch_head_release(struct batch_head *head);
 /* Opens the body and calls ${each} for every record but PAD in order, until it returns non-zero
  * (returned); everything is validated (names, types, ranges, caps) before the first call. */
-int batch_open_body(const uint8_t *p, size_t len, const uint8_t epoch_key[SECRET_KEY_LEN], const uint8_t vault_id[32], const char *name,
+int batch_open_body(const uint8_t *p, size_t len, const uint8_t epoch_key[SECRET_KEY_LEN],
+                    const uint8_t vault_id[32], const char *name,
                     int (*each)(void *ctx, const struct batch_record *record), void *ctx);
 
 /* Walks ${pairs}: start with *in over them after its u16 count. True: *name (NOT NUL-terminated) and *value are set. */
 void batch_xattrs_begin(struct bytes_in *in, const struct batch_record *record, uint16_t *count);
-bool batch_xattrs_next(struct bytes_in *in, const char **name, size_t *name_len, const void **value, size_t *value_len);
+bool batch_xattrs_next(struct bytes_in *in, const char **name, size_t *name_len, const void **value,
+                       size_t *value_len);
 
 #endif

@@ -2,6 +2,7 @@
 
 #include "crypto/err.h"
 #include "sync/ledger.h"
+#include "sync/ledger_key.h"
 
 #include <string.h>
 
@@ -9,23 +10,19 @@
 
 static void make_key(uint8_t key[KEY_LEN], uint32_t tag, uint64_t v)
 {
-    for (int i = 0; i < 4; i++)
-        key[i] = (uint8_t)(tag >> (24 - 8 * i));
-    for (int i = 0; i < 8; i++)
-        key[4 + i] = (uint8_t)(v >> (56 - 8 * i));
+    ledger_key_put(key, ledger_key_put(key, 0, tag, 4), v, 8);
 }
 
 int chain_put(struct index *ix, uint32_t tag, uint64_t seq, uint64_t lamport,
               const uint8_t hash[32])
 {
-    uint8_t key[KEY_LEN], value[8];
+    uint8_t key[KEY_LEN];
     make_key(key, tag, seq);
     int err = index_kv_put(ix, "chain", key, sizeof(key), hash, 32);
     if (err)
         return err;
     make_key(key, tag, lamport);
-    bytes_le64(value, seq);
-    return index_kv_put(ix, "when", key, sizeof(key), value, sizeof(value));
+    return ledger_u64_put(ix, "when", key, sizeof(key), seq);
 }
 
 int chain_hash(struct index *ix, uint32_t tag, uint64_t seq, uint8_t hash[32])
@@ -39,19 +36,6 @@ int chain_hash(struct index *ix, uint32_t tag, uint64_t seq, uint8_t hash[32])
         err = ERR_FORMAT;
     if (!err)
         memcpy(hash, value.p, 32);
-    bytes_out_release(&value);
-    return err;
-}
-
-static int get_u64(struct index *ix, const char *space, const void *key, size_t len, uint64_t *v)
-{
-    struct bytes_out value;
-    bytes_out_init(&value);
-    int err = index_kv_get(ix, space, key, len, &value);
-    if (!err && value.len != 8)
-        err = ERR_FORMAT;
-    if (!err)
-        *v = bytes_from_le64(value.p);
     bytes_out_release(&value);
     return err;
 }
@@ -77,7 +61,7 @@ int chain_note_own(struct index *ix, uint32_t tag, unsigned max, bool *more)
 {
     uint64_t seq = 0;
     struct ledger_head head;
-    int err = get_u64(ix, "chain-own", "seq", 3, &seq);
+    int err = ledger_u64_get(ix, "chain-own", "seq", 3, &seq);
     if (!err || err == ERR_NOENT)
         err = ledger_head_get(ix, tag, &head);
     if (err)
@@ -105,7 +89,7 @@ bool chain_seen(struct index *ix, const struct batch_head *head, uint32_t author
     uint8_t key[KEY_LEN];
     uint64_t seq;
     make_key(key, version.device, version.lamport);
-    if (get_u64(ix, "when", key, sizeof(key), &seq))
+    if (ledger_u64_get(ix, "when", key, sizeof(key), &seq))
         return false;
     for (size_t i = 0; i < head->ref_count; i++)
         if (head->refs[i].device == version.device)

@@ -38,11 +38,16 @@ static void wake(struct engine *e)
 
 /* ---- called by the file system ---- */
 
-static int fetch(void *ctx, const struct extent *extent, uint8_t *sealed,
-                 const _Atomic bool *cancelled)
+static int fetch(void *ctx, struct vault_fetch *want)
 {
     struct engine *e = ctx;
-    return hydrate_fetch(e->hydrate, extent, sealed, cancelled);
+    return hydrate_fetch(e->hydrate, want);
+}
+
+static void reading(void *ctx, const struct extent *extent)
+{
+    struct engine *e = ctx;
+    hydrate_reading(e->hydrate, extent);
 }
 
 static void changed(void *ctx)
@@ -96,7 +101,7 @@ int engine_new(struct engine **out, struct vault *vault, const struct engine_opt
     }
     engine_load_last_sync(e);
     e->fetcher = (struct vault_fetcher){
-        .fetch = fetch, .changed = changed, .rescue = rescue, .ctx = e};
+        .fetch = fetch, .reading = reading, .changed = changed, .rescue = rescue, .ctx = e};
     vault_set_fetcher(vault, &e->fetcher);
     *out = e;
     return 0;
@@ -324,10 +329,12 @@ void engine_cancel(struct engine *e)
 
 void engine_status(struct engine *e, struct engine_status *status)
 {
+    struct hydrate_stats fetched;
     pthread_mutex_lock(&e->state);
     *status = e->status;
     pthread_mutex_unlock(&e->state);
-    status->received += hydrate_received(e->hydrate);
+    hydrate_stats(e->hydrate, &fetched);
+    status->received += fetched.received;
     engine_count(e, status);
     if (status->state == ENGINE_IDLE && status->store_count &&
         status->pending_bytes + status->pending_changes)

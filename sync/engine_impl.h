@@ -58,7 +58,7 @@ struct engine_watch {
     struct engine *e;
     const atomic_bool *cancel; /* besides e->halt; may be NULL */
     atomic_bool stop;          /* turned true for push and pull: cancelled */
-    pthread_mutex_t lock; /* guards done */
+    pthread_mutex_t lock;      /* guards done */
     pthread_cond_t cond;
     bool done;
     pthread_t thread;

@@ -1,83 +1,43 @@
+/* Readers, jobs and the workers that do them. */
 #include "sync/hydrate.h"
 
 #include "crypto/err.h"
-#include "crypto/log.h"
-#include "sync/ledger.h"
-#include "sync/pack.h"
+#include "sync/hydrate_impl.h"
 
-#include <pthread.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
-#define POLL_MS   100
-#define CACHED    2u          /* pieces of packs kept */
-#define NEAR      (64u << 10) /* a gap that still counts as reading on */
-#define AHEAD_MIN (256u << 10)
+#define POLL_MS       100
+#define IDLE_MS       2000         /* after which an idle worker gives its buffer back */
+#define PART_START    (1u << 20)   /* of one get ahead, before anything is known of the link */
+#define SLOW_PART     (512u << 10) /* on a link that slow, gets ahead take it from readers */
+#define SLOW_PARALLEL 2u
+#define AT_LEAST      (64u << 10)  /* a get for a reader: a round trip costs more */
+#define WHOLE         (192u << 10) /* extents up to this size are fetched whole */
 
-/* A list of stores, as long as somebody uses it. */
-struct list {
-    struct stores_item *items;
-    size_t n;
-    unsigned refs; /* guarded by lock */
-};
-
-struct handle {
-    struct store *store; /* NULL: a free place */
-    struct list *list;   /* a reference */
-    size_t item;
-    const _Atomic bool *cancelled; /* of the fetch that uses it; NULL: idle. Guarded by lock */
-    int64_t deadline;              /* guarded by lock */
-    bool timed_out;                /* guarded by lock */
-};
-
-/* Sealed bytes [off, off+len) of a pack, as they came. */
-struct piece {
-    uint8_t pack[32];
-    uint64_t off;
-    size_t len;
-    uint8_t *bytes;
-    uint64_t used; /* clock of the last use */
-};
-
-struct hydrate {
-    struct vault *vault;
-    pthread_mutex_t lock; /* guards everything below */
-    pthread_cond_t cond;  /* a handle became idle, or there is something to watch */
-    struct list *list;
-    struct handle handles[HYDRATE_HANDLES];
-    struct piece pieces[CACHED];
-    uint64_t clock;
-    uint8_t last_pack[32]; /* where the last fetch ended */
-    uint64_t last_end;
-    size_t ahead;
-    unsigned busy; /* fetches under way */
-    bool ending;
-    pthread_t watcher;
-    uint64_t received;
-};
-
-static int64_t now_ms(void)
+int64_t hydrate_now(void)
 {
     struct timespec ts;
     clock_gettime(CLOCK_MONOTONIC, &ts);
     return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
 }
 
-static void wait_ms(struct hydrate *h, unsigned ms)
+/* Needs the lock. */
+static int wait_ms(struct hydrate *h, pthread_cond_t *cond, unsigned ms)
 {
     struct timespec ts;
     clock_gettime(CLOCK_MONOTONIC, &ts);
-    ts.tv_nsec += (long)ms * 1000000;
-    ts.tv_sec += ts.tv_nsec / 1000000000;
+    ts.tv_nsec += (long)(ms % 1000) * 1000000;
+    ts.tv_sec += ms / 1000 + ts.tv_nsec / 1000000000;
     ts.tv_nsec %= 1000000000;
-    pthread_cond_clockwait(&h->cond, &h->lock, CLOCK_MONOTONIC, &ts);
+    return pthread_cond_clockwait(cond, &h->lock, CLOCK_MONOTONIC, &ts);
 }
 
-/* ---- lists and handles; all need the lock ---- */
+/* ---- stores ---- */
 
-static void list_unref(struct list *list)
+/* Needs the lock. */
+void hydrate_list_unref(struct hydrate_list *list)
 {
     if (!list || --list->refs)
         return;
@@ -85,39 +45,229 @@ static void list_unref(struct list *list)
     free(list);
 }
 
-static void handle_close(struct handle *s)
+void hydrate_worker_close(struct hydrate_worker *w)
 {
-    if (!s->store)
-        return;
-    store_close(s->store);
-    list_unref(s->list);
-    *s = (struct handle){0};
+    pthread_mutex_lock(&w->h->lock);
+    struct store *store = w->store;
+    w->store = NULL; /* the watcher does not touch it any more */
+    hydrate_list_unref(w->list);
+    w->list = NULL;
+    pthread_mutex_unlock(&w->h->lock);
+    store_close(store);
 }
 
-/* A thread that ends what takes too long or was interrupted. */
+/* ---- jobs ---- */
+
+struct hydrate_job *hydrate_job_new(const struct ledger_pack *pack)
+{
+    struct hydrate_job *job = calloc(1, sizeof(*job));
+    if (!job)
+        return NULL;
+    job->pack = *pack;
+    pack_name(pack->hash, job->name);
+    job->low = UINT64_MAX;
+    return job;
+}
+
+void hydrate_job_free(struct hydrate_job *job)
+{
+    free(job->pieces);
+    free(job);
+}
+
+int hydrate_job_add(struct hydrate_job *job, const struct extent *e, size_t first, size_t end)
+{
+    const size_t whole = seal_size(e->len), from = seal_block_offset(first),
+                 to = seal_block_offset(end) < whole ? seal_block_offset(end) : whole;
+    if (e->len == 0 || e->len > SEAL_EXTENT_MAX || from >= to || e->pack_off > job->pack.size ||
+        whole > job->pack.size - e->pack_off)
+        return ERR_FORMAT;
+    if (job->n == job->cap) {
+        size_t cap = job->cap ? job->cap * 2 : 4;
+        struct hydrate_piece *pieces = realloc(job->pieces, cap * sizeof(*pieces));
+        if (!pieces)
+            return ERR_NOMEM;
+        job->pieces = pieces;
+        job->cap = cap;
+    }
+    job->pieces[job->n++] = (struct hydrate_piece){.e = *e, .first = first, .end = end};
+    if (job->n == 1)
+        job->off = e->pack_off + from;
+    job->len = (size_t)(e->pack_off + to - job->off);
+    job->low = e->eid < job->low ? e->eid : job->low;
+    job->high = e->eid > job->high ? e->eid : job->high;
+    return 0;
+}
+
+struct hydrate_job *hydrate_find(struct hydrate *h, uint64_t eid, size_t first, size_t end,
+                                 size_t *piece)
+{
+    for (struct hydrate_job *job = h->jobs; job; job = job->next) {
+        if (eid < job->low || eid > job->high || job->abandoned)
+            continue;
+        for (size_t i = 0; i < job->n; i++)
+            if (job->pieces[i].e.eid == eid && job->pieces[i].first <= first &&
+                end <= job->pieces[i].end) {
+                *piece = i;
+                return job;
+            }
+    }
+    return NULL;
+}
+
+/* Takes it out of the queue. Needs the lock. */
+static void dequeue(struct hydrate *h, struct hydrate_job *job)
+{
+    struct hydrate_job **at = &h->jobs;
+    while (*at != job)
+        at = &(*at)->next;
+    *at = job->next;
+    if (h->jobs_end == &job->next)
+        h->jobs_end = at;
+}
+
+/* ---- workers ---- */
+
+static unsigned most_ahead(const struct hydrate *h)
+{
+    return h->part < SLOW_PART ? SLOW_PARALLEL : HYDRATE_WORKERS - 1;
+}
+
+/* The next thing to do: what a reader waits for, or what is fetched ahead, of which nothing is done that nobody reads any more.
+ * Needs the lock. */
+static struct hydrate_job *next_job(struct hydrate *h, bool ahead)
+{
+    for (struct hydrate_job *job = h->jobs, *next; job; job = next) {
+        next = job->next;
+        if (job->running)
+            continue;
+        if (job->wants || (ahead && !hydrate_is_stale(h, job->stream)))
+            return job;
+        if (!job->stream || ahead) { /* its reader has left, or the stream */
+            dequeue(h, job);
+            hydrate_job_free(job);
+        }
+    }
+    return NULL;
+}
+
+/* Needs the lock, and gives it up. */
+static void do_job(struct hydrate_worker *w, struct hydrate_job *job)
+{
+    struct hydrate *h = w->h;
+    const bool ahead = job->stream;
+    job->running = true;
+    h->ahead_running += ahead;
+    h->running++;
+    w->deadline = hydrate_now() + h->timeout;
+    w->job = job;
+    pthread_cond_broadcast(&h->work);
+    pthread_mutex_unlock(&h->lock);
+    hydrate_run(w, job);
+    pthread_mutex_lock(&h->lock);
+    w->job = NULL;
+    dequeue(h, job);
+    hydrate_job_free(job);
+    h->running--;
+    h->ahead_running -= ahead;
+    pthread_cond_broadcast(&h->work);
+}
+
+static void *work(void *arg)
+{
+    struct hydrate_worker *w = arg;
+    struct hydrate *h = w->h;
+    pthread_mutex_lock(&h->lock);
+    while (!h->ending) {
+        struct hydrate_job *job = next_job(h, false);
+        struct hydrate_stream *stream = job ? NULL : hydrate_to_plan(h);
+        if (stream) {
+            stream->planning = true;
+            pthread_mutex_unlock(&h->lock);
+            hydrate_plan(h, stream);
+            pthread_mutex_lock(&h->lock);
+            continue;
+        }
+        if (!job && h->ahead_running < most_ahead(h))
+            job = next_job(h, true);
+        if (job) {
+            do_job(w, job);
+            continue;
+        }
+        h->idle++;
+        if (!w->buf.p)
+            pthread_cond_wait(&h->work, &h->lock);
+        else if (wait_ms(h, &h->work, IDLE_MS))
+            bytes_out_release(&w->buf);
+        h->idle--;
+    }
+    pthread_mutex_unlock(&h->lock);
+    bytes_out_release(&w->buf);
+    return NULL;
+}
+
+/* One more worker, if there is more to do than idle ones. Needs the lock. */
+static void hire(struct hydrate *h)
+{
+    unsigned waiting = 0;
+    for (struct hydrate_job *job = h->jobs; job; job = job->next)
+        waiting += !job->running;
+    if (waiting <= h->idle || h->worker_count == HYDRATE_WORKERS || h->ending)
+        return;
+    struct hydrate_worker *w = &h->workers[h->worker_count];
+    *w = (struct hydrate_worker){.h = h};
+    bytes_out_init(&w->buf);
+    if (pthread_create(&w->thread, NULL, work, w) == 0)
+        h->worker_count++;
+}
+
+void hydrate_enqueue(struct hydrate *h, struct hydrate_job *job)
+{
+    job->next = NULL;
+    *h->jobs_end = job;
+    h->jobs_end = &job->next;
+    hire(h);
+    pthread_cond_broadcast(&h->work);
+}
+
+/* ---- the watcher ---- */
+
+static bool is_wanted(const struct hydrate_job *job)
+{
+    for (const struct hydrate_want *want = job->wants; want; want = want->next)
+        if (!*want->ask->cancelled)
+            return true;
+    return job->stream;
+}
+
+/* A thread that ends what takes too long, and what nobody waits for any more. */
 static void *watch(void *ctx)
 {
     struct hydrate *h = ctx;
     pthread_mutex_lock(&h->lock);
     while (!h->ending) {
-        if (!h->busy) {
-            pthread_cond_wait(&h->cond, &h->lock);
+        if (!h->running) {
+            pthread_cond_wait(&h->work, &h->lock);
             continue;
         }
-        wait_ms(h, POLL_MS);
-        const int64_t now = now_ms();
-        for (size_t i = 0; i < HYDRATE_HANDLES; i++) {
-            struct handle *s = &h->handles[i];
-            if (!s->store || !s->cancelled)
+        const int64_t until = hydrate_now() + POLL_MS;
+        while (!h->ending && hydrate_now() < until)
+            wait_ms(h, &h->work, POLL_MS);
+        for (unsigned i = 0; i < h->worker_count; i++) {
+            struct hydrate_worker *w = &h->workers[i];
+            if (!w->job || !w->store)
                 continue;
-            s->timed_out |= now >= s->deadline;
-            if (*s->cancelled || s->timed_out)
-                store_cancel(s->store);
+            if (!is_wanted(w->job))
+                w->job->abandoned = true;
+            if (w->job->abandoned || hydrate_now() >= w->deadline)
+                store_cancel(w->store);
         }
     }
     pthread_mutex_unlock(&h->lock);
     return NULL;
 }
+
+/* ---- beginning and end ---- */
 
 int hydrate_new(struct hydrate **out, struct vault *vault)
 {
@@ -125,12 +275,12 @@ int hydrate_new(struct hydrate **out, struct vault *vault)
     if (!h)
         return ERR_NOMEM;
     h->vault = vault;
+    h->timeout = HYDRATE_TIMEOUT_MS;
+    h->part = PART_START;
+    h->jobs_end = &h->jobs;
     pthread_mutex_init(&h->lock, NULL);
-    pthread_cond_init(&h->cond, NULL);
-    if (pthread_create(&h->watcher, NULL, watch, h) != 0) {
-        free(h);
-        return ERR_NOMEM;
-    }
+    pthread_cond_init(&h->work, NULL);
+    pthread_cond_init(&h->done, NULL);
     *out = h;
     return 0;
 }
@@ -141,302 +291,165 @@ void hydrate_free(struct hydrate *h)
         return;
     pthread_mutex_lock(&h->lock);
     h->ending = true;
-    pthread_cond_broadcast(&h->cond);
-    for (size_t i = 0; i < HYDRATE_HANDLES; i++)
-        if (h->handles[i].store)
-            store_cancel(h->handles[i].store);
-    while (h->busy)
-        pthread_cond_wait(&h->cond, &h->lock);
+    pthread_cond_broadcast(&h->work);
+    pthread_cond_broadcast(&h->done);
+    for (unsigned i = 0; i < h->worker_count; i++)
+        if (h->workers[i].store)
+            store_cancel(h->workers[i].store);
+    while (h->readers)
+        wait_ms(h, &h->done, POLL_MS);
     pthread_mutex_unlock(&h->lock);
-    pthread_join(h->watcher, NULL);
-    for (size_t i = 0; i < HYDRATE_HANDLES; i++)
-        handle_close(&h->handles[i]);
-    for (size_t i = 0; i < CACHED; i++)
-        free(h->pieces[i].bytes);
-    list_unref(h->list);
-    pthread_cond_destroy(&h->cond);
+    for (unsigned i = 0; i < h->worker_count; i++) {
+        pthread_join(h->workers[i].thread, NULL);
+        hydrate_worker_close(&h->workers[i]);
+    }
+    if (h->watching)
+        pthread_join(h->watcher, NULL);
+    for (struct hydrate_job *job; (job = h->jobs); hydrate_job_free(job))
+        h->jobs = job->next;
+    hydrate_list_unref(h->list);
+    pthread_cond_destroy(&h->work);
+    pthread_cond_destroy(&h->done);
     pthread_mutex_destroy(&h->lock);
     free(h);
 }
 
+void hydrate_set_timeout(struct hydrate *h, int64_t ms)
+{
+    pthread_mutex_lock(&h->lock);
+    h->timeout = ms;
+    pthread_mutex_unlock(&h->lock);
+}
+
 void hydrate_set_stores(struct hydrate *h, struct stores_item *items, size_t n)
 {
-    struct list *list = malloc(sizeof(*list));
+    struct hydrate_list *list = malloc(sizeof(*list));
     if (!list) {
         stores_free(items, n);
         return;
     }
-    *list = (struct list){items, n, 1};
+    *list = (struct hydrate_list){items, n, 1};
     pthread_mutex_lock(&h->lock);
-    list_unref(h->list);
-    h->list = list;
-    for (size_t i = 0; i < HYDRATE_HANDLES; i++)
-        if (!h->handles[i].cancelled)
-            handle_close(&h->handles[i]);
+    hydrate_list_unref(h->list);
+    h->list = list; /* workers see it at their next job */
+    h->quiet_until = 0;
     pthread_mutex_unlock(&h->lock);
 }
 
-uint64_t hydrate_received(struct hydrate *h)
+void hydrate_stats(struct hydrate *h, struct hydrate_stats *stats)
 {
+    *stats = (struct hydrate_stats){0};
     if (!h)
-        return 0;
+        return;
     pthread_mutex_lock(&h->lock);
-    uint64_t n = h->received;
+    *stats = h->stats;
+    for (struct hydrate_job *job = h->jobs; job; job = job->next)
+        stats->jobs++;
+    for (size_t i = 0; i < HYDRATE_STREAMS; i++)
+        stats->jobs += h->streams[i].planning;
+    stats->jobs += hydrate_to_plan(h) != NULL;
     pthread_mutex_unlock(&h->lock);
-    return n;
 }
 
-/* ---- one fetch ---- */
+/* ---- a reader ---- */
 
-struct fetch {
-    struct hydrate *h;
-    const struct extent *e;
-    uint8_t *sealed;
-    size_t len;
-    const _Atomic bool *cancelled;
-    int64_t deadline;
-    struct ledger_pack pack;
-    char name[PACK_NAME_LEN];
-    struct list *list; /* a reference */
-};
-
-static int stopped(const struct fetch *f)
+static int find_pack(struct hydrate *h, const struct extent *e, struct ledger_pack *pack)
 {
-    if (*f->cancelled || f->h->ending)
-        return ERR_INTR;
-    return now_ms() >= f->deadline ? ERR_NET : 0;
+    struct index *ix = vault_index(h->vault);
+    if (e->pack == 0)
+        return ERR_FORMAT;
+    index_lock(ix);
+    int err = ledger_pack_get(ix, e->pack, pack);
+    index_unlock(ix);
+    return err ? ERR_FORMAT : 0;
 }
 
-/* An idle handle of that store, an opened one, or one waited for. Needs the lock, which it gives up while it opens. */
-static int take_handle(struct fetch *f, size_t item, struct handle **handle)
+/* How much of the extent is fetched for it. Needs the lock. */
+static size_t how_much(struct hydrate *h, const struct vault_fetch *ask)
 {
-    struct hydrate *h = f->h;
-    for (;;) {
-        struct handle *place = NULL;
-        int err = stopped(f);
-        if (err)
-            return err;
-        for (size_t i = 0; i < HYDRATE_HANDLES; i++) {
-            struct handle *s = &h->handles[i];
-            if (s->cancelled)
-                continue;
-            if (s->store && s->list == f->list && s->item == item) {
-                place = s;
-                break;
-            }
-            if (!place || !s->store)
-                place = s;
-        }
-        if (!place) {
-            wait_ms(h, POLL_MS);
-            continue;
-        }
-        if (!place->store || place->list != f->list || place->item != item) {
-            handle_close(place);
-            err = stores_open(&f->list->items[item], &place->store, NULL); /* no network: quick */
-            if (err)
-                return err == ERR_NOENT ? ERR_NET : err;
-            place->list = f->list;
-            f->list->refs++;
-            place->item = item;
-        }
-        store_resume(place->store);
-        place->cancelled = f->cancelled;
-        place->deadline = f->deadline;
-        place->timed_out = false;
-        *handle = place;
-        return 0;
+    const bool reads_on = hydrate_note_reader(h, ask);
+    const size_t least = ask->first + AT_LEAST / SEAL_BLOCK;
+    size_t end = ask->end > least ? ask->end : least;
+    if (reads_on || seal_size(ask->e->len) <= WHOLE || end > ask->limit)
+        end = ask->limit;
+    return end;
+}
+
+/* A job for this reader alone. Needs the lock. */
+static int begin(struct hydrate *h, const struct vault_fetch *ask, size_t end,
+                 const struct ledger_pack *pack, struct hydrate_job **out)
+{
+    struct hydrate_job *job = hydrate_job_new(pack);
+    int err = job ? hydrate_job_add(job, ask->e, ask->first, end) : ERR_NOMEM;
+    if (!err) {
+        hydrate_enqueue(h, job);
+        *out = job;
+        return h->worker_count ? 0 : ERR_NOMEM;
     }
-}
-
-/* Right bytes? What a store gives is worth nothing before. */
-static int verify(const struct fetch *f, const uint8_t *sealed)
-{
-    const struct seal_key *key = vault_seal_key(f->h->vault, f->e->epoch);
-    uint8_t *plain = malloc(f->e->len);
-    if (!key || !plain) {
-        free(plain);
-        return key ? ERR_NOMEM : ERR_BEHIND; /* a key that is not here yet */
-    }
-    int err = seal_open(key, f->e->id, f->e->len, 0, (f->e->len + SEAL_BLOCK - 1) / SEAL_BLOCK,
-                        sealed, plain);
-    secret_wipe(plain, f->e->len);
-    free(plain);
+    if (job)
+        hydrate_job_free(job);
     return err;
 }
 
-static void log_wrong(const struct fetch *f, const char *what)
+static void leave(struct hydrate_job *job, struct hydrate_want *want)
 {
-    char id[2 * SEAL_ID_LEN + 1];
-    for (size_t i = 0; i < SEAL_ID_LEN; i++)
-        snprintf(id + 2 * i, 3, "%02x", f->e->id[i]);
-    log_error("extent %s: %s (%s)", id, what, f->name);
+    struct hydrate_want **at = &job->wants;
+    while (*at != want)
+        at = &(*at)->next;
+    *at = want->next;
 }
 
 /* Needs the lock. */
-static bool from_cache(const struct fetch *f)
+static int wait_for(struct hydrate *h, struct hydrate_job *job, struct hydrate_want *want,
+                    int64_t deadline)
 {
-    struct hydrate *h = f->h;
-    for (size_t i = 0; i < CACHED; i++) {
-        struct piece *c = &h->pieces[i];
-        if (!c->bytes || memcmp(c->pack, f->pack.hash, 32) != 0 || f->e->pack_off < c->off ||
-            f->e->pack_off + f->len > c->off + c->len)
-            continue;
-        memcpy(f->sealed, c->bytes + (f->e->pack_off - c->off), f->len);
-        c->used = ++h->clock;
-        return true;
-    }
-    return false;
-}
-
-/* Takes over the bytes. Needs the lock. */
-static void to_cache(struct fetch *f, struct bytes_out *bytes)
-{
-    struct hydrate *h = f->h;
-    struct piece *oldest = &h->pieces[0];
-    for (size_t i = 1; i < CACHED; i++)
-        if (h->pieces[i].used < oldest->used)
-            oldest = &h->pieces[i];
-    free(oldest->bytes);
-    *oldest = (struct piece){
-        .off = f->e->pack_off, .len = bytes->len, .bytes = bytes->p, .used = ++h->clock};
-    memcpy(oldest->pack, f->pack.hash, 32);
-    bytes_out_init(bytes);
-}
-
-/* How much to ask for: what is needed, and more if this reads on where the last one ended. Needs the lock. */
-static size_t how_much(struct fetch *f)
-{
-    struct hydrate *h = f->h;
-    const bool on = memcmp(h->last_pack, f->pack.hash, 32) == 0 && f->e->pack_off >= h->last_end &&
-                    f->e->pack_off - h->last_end <= NEAR;
-    h->ahead = on ? h->ahead ? h->ahead * 2 : AHEAD_MIN : 0;
-    if (h->ahead > HYDRATE_AHEAD)
-        h->ahead = HYDRATE_AHEAD;
-    size_t len = h->ahead > f->len ? h->ahead : f->len;
-    if (len > f->pack.size - f->e->pack_off)
-        len = (size_t)(f->pack.size - f->e->pack_off);
-    memcpy(h->last_pack, f->pack.hash, 32);
-    h->last_end = f->e->pack_off + len;
-    return len;
-}
-
-static int from_store(struct fetch *f, size_t item, size_t want)
-{
-    struct hydrate *h = f->h;
-    struct handle *handle;
-    struct bytes_out bytes;
-    bytes_out_init(&bytes);
-    pthread_mutex_lock(&h->lock);
-    int err = take_handle(f, item, &handle);
-    pthread_mutex_unlock(&h->lock);
-    if (err)
-        return err;
-    err = store_get(handle->store, f->name, f->e->pack_off, want, want, &bytes);
-    if (!err && bytes.len < f->len) {
-        log_wrong(f, "the pack is too short");
-        err = ERR_AUTH;
-    }
-    if (!err && (err = verify(f, bytes.p)) == ERR_AUTH)
-        log_wrong(f, "wrong bytes from the store");
-    pthread_mutex_lock(&h->lock);
-    h->received += bytes.len;
-    if (err == ERR_INTR)
-        err = *f->cancelled || h->ending ? ERR_INTR : ERR_NET;
-    handle->cancelled = NULL;
-    if (!err) {
-        memcpy(f->sealed, bytes.p, f->len);
-        if (bytes.len > f->len)
-            to_cache(f, &bytes);
-    }
-    pthread_cond_broadcast(&h->cond);
-    pthread_mutex_unlock(&h->lock);
-    bytes_out_release(&bytes);
-    return err;
-}
-
-/* What to say when no store could help: what is wrong for good says more than what may pass. */
-static int worse(int a, int b)
-{
-    static const int order[] = {0, ERR_BEHIND, ERR_NET, ERR_NETPERM, ERR_LOGIN, ERR_AUTH};
-    size_t x = 0, y = 0;
-    for (size_t i = 0; i < sizeof(order) / sizeof(order[0]); i++) {
-        if (order[i] == a)
-            x = i;
-        if (order[i] == b)
-            y = i;
-    }
-    return y > x ? b : a;
-}
-
-static int from_stores(struct fetch *f, size_t want)
-{
-    int worst = f->list->n ? 0 : ERR_NET;
-    for (size_t i = 0; i < f->list->n; i++) {
-        int err = from_store(f, i, want);
-        if (err == 0 || err == ERR_INTR || err == ERR_NOMEM)
+    want->state = WANT_WAITING;
+    want->next = job->wants;
+    job->wants = want;
+    while (want->state != WANT_DONE) {
+        int err = *want->ask->cancelled || h->ending ? ERR_INTR
+                  : hydrate_now() >= deadline        ? ERR_NET
+                                                     : 0;
+        if (err && want->state == WANT_WAITING) {
+            leave(job, want);
             return err;
-        if (err == ERR_FORMAT)
-            err = ERR_AUTH; /* more than was asked for, or another range */
-        if (err == ERR_NOENT) {
-            log_wrong(f, "the pack is not on the store");
-            err = ERR_BEHIND;
         }
-        worst = worse(worst, err);
+        wait_ms(h, &h->done, POLL_MS);
     }
-    return worst;
+    /* the watcher may have ended it for that very reason */
+    return want->err && *want->ask->cancelled ? ERR_INTR : want->err;
 }
 
-static int find_pack(struct fetch *f)
+/* Waits for what is on its way, or for a get of its own: also when what was on its way came to nothing, since that may have been begun when
+ * things were worse. Needs the lock. */
+static int join_or_begin(struct hydrate *h, struct vault_fetch *ask, const struct ledger_pack *pack)
 {
-    struct index *ix = vault_index(f->h->vault);
-    if (f->e->pack == 0)
-        return ERR_FORMAT;
-    index_lock(ix);
-    int err = ledger_pack_get(ix, f->e->pack, &f->pack);
-    index_unlock(ix);
-    if (err)
-        return ERR_FORMAT;
-    pack_name(f->pack.hash, f->name);
-    return f->e->pack_off <= f->pack.size && f->len <= f->pack.size - f->e->pack_off ? 0
-                                                                                     : ERR_FORMAT;
+    struct hydrate_want want = {.ask = ask};
+    const int64_t deadline = hydrate_now() + h->timeout;
+    const size_t end = how_much(h, ask);
+    size_t piece;
+    struct hydrate_job *job = hydrate_find(h, ask->e->eid, ask->first, ask->end, &piece);
+    if (job) {
+        int err = wait_for(h, job, &want, deadline);
+        if (err == 0 || err == ERR_STALE || err == ERR_INTR || hydrate_now() >= deadline)
+            return err;
+    }
+    int err = begin(h, ask, end, pack, &job);
+    return err ? err : wait_for(h, job, &want, deadline);
 }
 
-int hydrate_fetch(struct hydrate *h, const struct extent *e, uint8_t *sealed,
-                  const _Atomic bool *cancelled)
+int hydrate_fetch(struct hydrate *h, struct vault_fetch *ask)
 {
-    struct fetch f = {.h = h,
-                      .e = e,
-                      .sealed = sealed,
-                      .len = seal_size(e->len),
-                      .cancelled = cancelled,
-                      .deadline = now_ms() + HYDRATE_TIMEOUT_MS};
-    int err = find_pack(&f);
+    struct ledger_pack pack;
+    int err = find_pack(h, ask->e, &pack);
     if (err)
         return err;
     pthread_mutex_lock(&h->lock);
-    bool cached = from_cache(&f);
-    pthread_mutex_unlock(&h->lock);
-    if (cached && verify(&f, sealed) == 0)
-        return 0;
-    pthread_mutex_lock(&h->lock);
-    if (h->ending || !h->list) {
-        pthread_mutex_unlock(&h->lock);
-        return ERR_NET;
-    }
-    h->busy++;
-    f.list = h->list;
-    f.list->refs++;
-    size_t want = how_much(&f);
-    pthread_cond_broadcast(&h->cond);
-    pthread_mutex_unlock(&h->lock);
-
-    err = from_stores(&f, want);
-
-    pthread_mutex_lock(&h->lock);
-    list_unref(f.list);
-    h->busy--;
-    pthread_cond_broadcast(&h->cond);
+    if (!h->watching)
+        h->watching = pthread_create(&h->watcher, NULL, watch, h) == 0;
+    h->readers++;
+    err = h->ending || !h->list || !h->watching ? ERR_NET : join_or_begin(h, ask, &pack);
+    h->readers--;
     pthread_mutex_unlock(&h->lock);
     return err;
 }

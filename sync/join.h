@@ -16,18 +16,20 @@
 
 /* A new vault (vault_create with everything in it). ${code} gets the vault code, to be shown once and wiped.
  * ${device_name}: UTF-8, at most KEYRING_NAME_MAX bytes. */
-int join_init(const char *path, const void *secret, size_t secret_len, const struct slot_cost *cost, const char *device_name,
-              uint8_t code[CODE_LEN], char *why);
+int join_init(const char *path, const void *secret, size_t secret_len, const struct slot_cost *cost,
+              const char *device_name, uint8_t code[CODE_LEN], char *why);
 
 /* Makes ${path} a new device of the vault on ${store}: recovery slot -> epoch keys; roster verified up to the genesis (its hash is the vault
  * id); new device keys; our roster record (signed with the recovery key) and key box put on the store; then all batches are replayed. The store
  * with its login is added to the new vault's list. Nothing is left at ${path} on failure. ${progress} may be NULL.
  * On success ${why} (200 bytes, or NULL) may hold a line, too: the store does not show all yet (the next pull will see).
  * ERR_EXIST (${path} is there and not an empty directory), ERR_WRONGKEY (wrong vault code), ERR_NOTOURS (no vault on the store), ERR_NET..., ERR_AUTH/ERR_FORMAT (damaged store). */
-int join_clone(const char *path, struct store *store, const char *url, const struct store_login *login, const struct store_options *options,
-               const uint8_t code[CODE_LEN], const void *secret, size_t secret_len, const struct slot_cost *cost,
-               const char *device_name, void (*progress)(void *ctx, const char *what, uint64_t done, uint64_t total), void *ctx,
-               char *why);
+int join_clone(const char *path, struct store *store, const char *url,
+               const struct store_login *login, const struct store_options *options,
+               const uint8_t code[CODE_LEN], const void *secret, size_t secret_len,
+               const struct slot_cost *cost, const char *device_name,
+               void (*progress)(void *ctx, const char *what, uint64_t done, uint64_t total),
+               void *ctx, char *why);
 
 /* Is the store empty, or this vault's? Writes nothing. ERR_NOTOURS: something else is there (${why}: 200 bytes for people, or NULL). */
 int join_check_store(struct vault *vault, struct store *store, char *why);

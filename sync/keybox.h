@@ -20,24 +20,27 @@
 #include "fs/keyring.h"
 #include "sync/roster.h"
 
-#define KEYBOX_MAX       4096u
-#define KEYBOX_NAME_LEN  40u /* "keys/<32 hex>" with its NUL */
-#define KEYBOX_RECOVERY  "keys/recovery"
+#define KEYBOX_MAX      4096u
+#define KEYBOX_NAME_LEN 40u /* "keys/<32 hex>" with its NUL */
+#define KEYBOX_RECOVERY "keys/recovery"
 
 void keybox_name(const struct roster_device *device, char name[KEYBOX_NAME_LEN]);
 
 /* Appends a box of all epochs of ${keyring} to ${device}. */
-int keybox_make(const struct keyring *keyring, const uint8_t vault_id[32], const struct sign_keys *author,
-                const struct roster_device *device, struct bytes_out *out);
+int keybox_make(const struct keyring *keyring, const uint8_t vault_id[32],
+                const struct sign_keys *author, const struct roster_device *device,
+                struct bytes_out *out);
 /* Opens a box to ${own}. ERR_AUTH (not signed by one in the roster, not to us, not of this vault), ERR_FORMAT, ERR_VERSION. */
-int keybox_open(const void *p, size_t len, const uint8_t vault_id[32], const struct roster *roster, const struct sign_keys *own,
-                struct keyring *keyring);
+int keybox_open(const void *p, size_t len, const uint8_t vault_id[32], const struct roster *roster,
+                const struct sign_keys *own, struct keyring *keyring);
 
-int keybox_make_recovery(const struct keyring *keyring, const uint8_t vault_id[32], const uint8_t code[CODE_LEN],
-                         const uint8_t recovery_seed[SIGN_SEED_LEN], struct bytes_out *out);
+int keybox_make_recovery(const struct keyring *keyring, const uint8_t vault_id[32],
+                         const uint8_t code[CODE_LEN], const uint8_t recovery_seed[SIGN_SEED_LEN],
+                         struct bytes_out *out);
 /* ${recovery_seed} in secret_alloc memory. ERR_WRONGKEY (also for damage), ERR_FORMAT, ERR_VERSION. */
-int keybox_open_recovery(const void *p, size_t len, const uint8_t vault_id[32], const uint8_t code[CODE_LEN],
-                         struct keyring *keyring, uint8_t recovery_seed[SIGN_SEED_LEN]);
+int keybox_open_recovery(const void *p, size_t len, const uint8_t vault_id[32],
+                         const uint8_t code[CODE_LEN], struct keyring *keyring,
+                         uint8_t recovery_seed[SIGN_SEED_LEN]);
 
 /* The secret half of the recovery key: it only signs. NULL: out of memory. */
 struct sign_keys *keybox_recovery_keys(const uint8_t recovery_seed[SIGN_SEED_LEN]);

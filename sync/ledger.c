@@ -1,48 +1,12 @@
 #include "sync/ledger.h"
 
 #include "crypto/err.h"
+#include "sync/ledger_key.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #define KEY_MAX 12u
-
-/* Big-endian, so that keys scan in the order of their numbers. [ledger] */
-static size_t put_be(uint8_t *key, size_t at, uint64_t v, size_t len)
-{
-    for (size_t i = 0; i < len; i++)
-        key[at + i] = (uint8_t)(v >> (8 * (len - 1 - i)));
-    return at + len;
-}
-
-static uint64_t from_be(const uint8_t *p, size_t len)
-{
-    uint64_t v = 0;
-    for (size_t i = 0; i < len; i++)
-        v = v << 8 | p[i];
-    return v;
-}
-
-static int get_u64(struct index *ix, const char *space, const void *key, size_t len, uint64_t *v)
-{
-    struct bytes_out value;
-    bytes_out_init(&value);
-    *v = 0;
-    int err = index_kv_get(ix, space, key, len, &value);
-    if (!err && value.len != 8)
-        err = ERR_FORMAT;
-    if (!err)
-        *v = bytes_from_le64(value.p);
-    bytes_out_release(&value);
-    return err;
-}
-
-static int put_u64(struct index *ix, const char *space, const void *key, size_t len, uint64_t v)
-{
-    uint8_t value[8];
-    bytes_le64(value, v);
-    return index_kv_put(ix, space, key, len, value, sizeof(value));
-}
 
 /* ---- heads and clock ---- */
 
@@ -61,7 +25,7 @@ int ledger_head_get(struct index *ix, uint32_t tag, struct ledger_head *head)
     struct bytes_out value;
     bytes_out_init(&value);
     memset(head, 0, sizeof(*head));
-    int err = index_kv_get(ix, "head", key, put_be(key, 0, tag, 4), &value);
+    int err = index_kv_get(ix, "head", key, ledger_key_put(key, 0, tag, 4), &value);
     if (!err)
         err = parse_head(value.p, value.len, &head->seq, head->hash);
     else if (err == ERR_NOENT)
@@ -75,7 +39,7 @@ int ledger_head_put(struct index *ix, uint32_t tag, const struct ledger_head *he
     uint8_t key[KEY_MAX], value[40];
     bytes_le64(value, head->seq);
     memcpy(value + 8, head->hash, 32);
-    return index_kv_put(ix, "head", key, put_be(key, 0, tag, 4), value, sizeof(value));
+    return index_kv_put(ix, "head", key, ledger_key_put(key, 0, tag, 4), value, sizeof(value));
 }
 
 struct head_list {
@@ -89,7 +53,7 @@ static int head_each(void *ctx, const void *key, size_t key_len, const void *val
     struct head_list *list = ctx;
     if (key_len != 4)
         return ERR_FORMAT;
-    uint32_t tag = (uint32_t)from_be(key, 4);
+    uint32_t tag = (uint32_t)ledger_key_number(key, 4);
     if (tag == list->without)
         return 0;
     if (list->n >= BATCH_HEADS_MAX)
@@ -118,7 +82,7 @@ int ledger_heads(struct index *ix, uint32_t without, struct batch_head_ref **ref
 
 int ledger_clock_get(struct index *ix, uint64_t *lamport)
 {
-    int err = get_u64(ix, "clock", "lamport", 7, lamport);
+    int err = ledger_u64_get(ix, "clock", "lamport", 7, lamport);
     return err == ERR_NOENT ? 0 : err;
 }
 
@@ -128,12 +92,12 @@ int ledger_clock_raise(struct index *ix, uint64_t lamport)
     int err = ledger_clock_get(ix, &now);
     if (err || lamport <= now)
         return err;
-    return put_u64(ix, "clock", "lamport", 7, lamport);
+    return ledger_u64_put(ix, "clock", "lamport", 7, lamport);
 }
 
 int ledger_last(struct index *ix, const char *counter, uint64_t *number)
 {
-    int err = get_u64(ix, "counter", counter, strlen(counter), number);
+    int err = ledger_u64_get(ix, "counter", counter, strlen(counter), number);
     return err == ERR_NOENT ? 0 : err;
 }
 
@@ -142,7 +106,7 @@ int ledger_next(struct index *ix, const char *counter, uint64_t *number)
     int err = ledger_last(ix, counter, number);
     if (err)
         return err;
-    return put_u64(ix, "counter", counter, strlen(counter), ++*number);
+    return ledger_u64_put(ix, "counter", counter, strlen(counter), ++*number);
 }
 
 /* ---- packs ---- */
@@ -153,7 +117,7 @@ int ledger_pack_get(struct index *ix, uint64_t pid, struct ledger_pack *pack)
     struct bytes_out value;
     struct bytes_in in;
     bytes_out_init(&value);
-    int err = index_kv_get(ix, "pack", key, put_be(key, 0, pid, 8), &value);
+    int err = index_kv_get(ix, "pack", key, ledger_key_put(key, 0, pid, 8), &value);
     if (!err) {
         bytes_in_init(&in, value.p, value.len);
         pack->pid = pid;
@@ -168,7 +132,7 @@ int ledger_pack_get(struct index *ix, uint64_t pid, struct ledger_pack *pack)
 int ledger_pack_find(struct index *ix, const uint8_t hash[32], struct ledger_pack *pack)
 {
     uint64_t pid;
-    int err = get_u64(ix, "pack-hash", hash, 32, &pid);
+    int err = ledger_u64_get(ix, "pack-hash", hash, 32, &pid);
     if (!err)
         err = ledger_pack_get(ix, pid, pack);
     return err;
@@ -191,13 +155,13 @@ int ledger_pack_add(struct index *ix, struct ledger_pack *pack, bool *fresh)
     uint8_t key[KEY_MAX], value[40];
     memcpy(value, pack->hash, 32);
     bytes_le64(value + 32, pack->size);
-    err = index_kv_put(ix, "pack", key, put_be(key, 0, pack->pid, 8), value, sizeof(value));
-    return err ? err : put_u64(ix, "pack-hash", pack->hash, 32, pack->pid);
+    err = index_kv_put(ix, "pack", key, ledger_key_put(key, 0, pack->pid, 8), value, sizeof(value));
+    return err ? err : ledger_u64_put(ix, "pack-hash", pack->hash, 32, pack->pid);
 }
 
 static size_t missing_key(uint8_t key[KEY_MAX], uint32_t store, uint64_t pid)
 {
-    return put_be(key, put_be(key, 0, store, 4), pid, 8);
+    return ledger_key_put(key, ledger_key_put(key, 0, store, 4), pid, 8);
 }
 
 int ledger_missing_add(struct index *ix, uint32_t store, uint64_t pid)
@@ -237,9 +201,9 @@ int ledger_missing_next(struct index *ix, uint32_t store, uint64_t after, uint64
                             &first);
     if (err < 0)
         return err;
-    if (!first.found || from_be(first.key, 4) != store)
+    if (!first.found || ledger_key_number(first.key, 4) != store)
         return ERR_NOENT;
-    *pid = from_be(first.key + 4, 8);
+    *pid = ledger_key_number(first.key + 4, 8);
     return 0;
 }
 
@@ -249,7 +213,7 @@ int ledger_fill_get(struct index *ix, uint32_t store, struct ledger_fill *fill)
     struct bytes_out value;
     struct bytes_in in;
     bytes_out_init(&value);
-    int err = index_kv_get(ix, "pack-fill", key, put_be(key, 0, store, 4), &value);
+    int err = index_kv_get(ix, "pack-fill", key, ledger_key_put(key, 0, store, 4), &value);
     if (!err) {
         bytes_in_init(&in, value.p, value.len);
         fill->next = bytes_get_u64(&in);
@@ -263,7 +227,7 @@ int ledger_fill_get(struct index *ix, uint32_t store, struct ledger_fill *fill)
 int ledger_fill_put(struct index *ix, uint32_t store, const struct ledger_fill *fill)
 {
     uint8_t key[KEY_MAX], value[16];
-    size_t len = put_be(key, 0, store, 4);
+    size_t len = ledger_key_put(key, 0, store, 4);
     if (fill->next > fill->last) {
         int err = index_kv_del(ix, "pack-fill", key, len);
         return err == ERR_NOENT ? 0 : err;
@@ -278,37 +242,37 @@ int ledger_fill_put(struct index *ix, uint32_t store, const struct ledger_fill *
 int ledger_outbox_get(struct index *ix, uint64_t seq, struct bytes_out *batch)
 {
     uint8_t key[KEY_MAX];
-    return index_kv_get(ix, "outbox", key, put_be(key, 0, seq, 8), batch);
+    return index_kv_get(ix, "outbox", key, ledger_key_put(key, 0, seq, 8), batch);
 }
 
 int ledger_outbox_put(struct index *ix, uint64_t seq, const struct bytes_out *batch)
 {
     uint8_t key[KEY_MAX];
-    return index_kv_put(ix, "outbox", key, put_be(key, 0, seq, 8), batch->p, batch->len);
+    return index_kv_put(ix, "outbox", key, ledger_key_put(key, 0, seq, 8), batch->p, batch->len);
 }
 
 static size_t acked_key(uint8_t key[KEY_MAX], uint32_t store, uint32_t tag)
 {
-    return put_be(key, put_be(key, 0, store, 4), tag, 4);
+    return ledger_key_put(key, ledger_key_put(key, 0, store, 4), tag, 4);
 }
 
 int ledger_acked_get(struct index *ix, uint32_t store, uint32_t tag, uint64_t *seq)
 {
     uint8_t key[KEY_MAX];
-    int err = get_u64(ix, "acked", key, acked_key(key, store, tag), seq);
+    int err = ledger_u64_get(ix, "acked", key, acked_key(key, store, tag), seq);
     return err == ERR_NOENT ? 0 : err;
 }
 
 int ledger_acked_put(struct index *ix, uint32_t store, uint32_t tag, uint64_t seq)
 {
     uint8_t key[KEY_MAX];
-    return put_u64(ix, "acked", key, acked_key(key, store, tag), seq);
+    return ledger_u64_put(ix, "acked", key, acked_key(key, store, tag), seq);
 }
 
 int ledger_rest_get(struct index *ix, uint64_t ino, uint64_t *off)
 {
     uint8_t key[KEY_MAX];
-    int err = get_u64(ix, "rest", key, put_be(key, 0, ino, 8), off);
+    int err = ledger_u64_get(ix, "rest", key, ledger_key_put(key, 0, ino, 8), off);
     if (err)
         *off = UINT64_MAX;
     return err == ERR_NOENT ? 0 : err;
@@ -317,9 +281,9 @@ int ledger_rest_get(struct index *ix, uint64_t ino, uint64_t *off)
 int ledger_rest_put(struct index *ix, uint64_t ino, uint64_t off)
 {
     uint8_t key[KEY_MAX];
-    size_t len = put_be(key, 0, ino, 8);
+    size_t len = ledger_key_put(key, 0, ino, 8);
     if (off != UINT64_MAX)
-        return put_u64(ix, "rest", key, len, off);
+        return ledger_u64_put(ix, "rest", key, len, off);
     int err = index_kv_del(ix, "rest", key, len);
     return err == ERR_NOENT ? 0 : err;
 }
@@ -348,7 +312,7 @@ int ledger_store_forget(struct index *ix, uint32_t store, unsigned max, bool *mo
     struct doomed d = {.max = max};
     int err = 0;
     *more = false;
-    put_be(d.store, 0, store, 4);
+    ledger_key_put(d.store, 0, store, 4);
     d.keys = calloc(max, sizeof(*d.keys));
     if (!d.keys)
         return ERR_NOMEM;

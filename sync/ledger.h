@@ -57,7 +57,8 @@ struct ledger_pack {
     uint64_t size;
 };
 int ledger_pack_get(struct index *ix, uint64_t pid, struct ledger_pack *pack); /* ERR_NOENT */
-int ledger_pack_find(struct index *ix, const uint8_t hash[32], struct ledger_pack *pack); /* ERR_NOENT */
+/* ERR_NOENT */
+int ledger_pack_find(struct index *ix, const uint8_t hash[32], struct ledger_pack *pack);
 /* Gives it a number, or finds it: pack->pid. *fresh (may be NULL): it was new. ERR_FORMAT: known with another size. */
 int ledger_pack_add(struct index *ix, struct ledger_pack *pack, bool *fresh);
 
@@ -70,7 +71,8 @@ struct ledger_fill {
     uint64_t next, last; /* next > last: nothing to do */
 };
 int ledger_fill_get(struct index *ix, uint32_t store, struct ledger_fill *fill); /* ERR_NOENT */
-int ledger_fill_put(struct index *ix, uint32_t store, const struct ledger_fill *fill); /* next > last: deletes it */
+/* next > last: deletes it */
+int ledger_fill_put(struct index *ix, uint32_t store, const struct ledger_fill *fill);
 
 int ledger_outbox_get(struct index *ix, uint64_t seq, struct bytes_out *batch); /* ERR_NOENT */
 int ledger_outbox_put(struct index *ix, uint64_t seq, const struct bytes_out *batch);

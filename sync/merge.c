@@ -223,8 +223,8 @@ static int find_touched(const struct merge *m, struct bytes_out *inos)
             bytes_put_u64(inos, r->u.gone.ino);
         if (r->kind != BATCH_ENTRY)
             continue;
-        err = index_entry_get(m->ix, r->u.entry.parent, r->u.entry.name, r->u.entry.name_len,
-                              &there);
+        err =
+            index_entry_get(m->ix, r->u.entry.parent, r->u.entry.name, r->u.entry.name_len, &there);
         if (!err && there.ino != r->u.entry.ino && there.type == S_IFREG)
             bytes_put_u64(inos, there.ino);
         err = err == ERR_NOENT ? 0 : err;

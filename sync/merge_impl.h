@@ -59,7 +59,8 @@ static inline bool merge_done_by_other(uint64_t ino, struct version before)
 /* ---- merge.c ---- */
 /* Before a change that makes about ${bytes} of notes: begins another group if this one is getting long. */
 int merge_step(struct merge *m, size_t bytes);
-void merge_tell(struct merge *m, uint64_t ino, const char *name, size_t len); /* as vault_invalidate */
+/* as vault_invalidate */
+void merge_tell(struct merge *m, uint64_t ino, const char *name, size_t len);
 /* Tells the watcher, without the lock. */
 void merge_tell_watcher(struct merge *m);
 bool merge_seen(struct merge *m, struct version version);

@@ -380,7 +380,7 @@ static size_t conflict_name(const char *name, size_t len, const char *device, in
     size_t dot = len, d = 0;
     if (!gmtime_r(&t, &tm) || strftime(date, sizeof(date), "%Y-%m-%d", &tm) == 0)
         snprintf(date, sizeof(date), "undated");
-    for (; device[d] && d < sizeof(clean) - 1; d++)
+    for (; d < sizeof(clean) - 1 && device[d]; d++)
         clean[d] = device[d] == '/' || (unsigned char)device[d] < 32 ? '-' : device[d];
     clean[d] = '\0';
     if (try > 1)

@@ -17,10 +17,10 @@
 #include "crypto/object.h"
 #include "fs/inode.h"
 
-#define PACK_SIZE    (8u << 20)
-#define PACK_MIN     4096u
-#define PACK_HEAD    40u
-#define PACK_TRAILER 56u
+#define PACK_SIZE        (8u << 20)
+#define PACK_MIN         4096u
+#define PACK_HEAD        40u
+#define PACK_TRAILER     56u
 #define PACK_EXTENTS_MAX 65536u
 
 /* "packs/aa/<64 hex>" with its NUL: 74 bytes. */
@@ -29,7 +29,8 @@ void pack_name(const uint8_t hash[32], char name[PACK_NAME_LEN]);
 
 struct pack_builder;
 /* ${epoch_key} of ${epoch} seals table and trailer. */
-struct pack_builder *pack_builder_new(const uint8_t epoch_key[SECRET_KEY_LEN], uint32_t epoch, const uint8_t vault_id[32]);
+struct pack_builder *pack_builder_new(const uint8_t epoch_key[SECRET_KEY_LEN], uint32_t epoch,
+                                      const uint8_t vault_id[32]);
 void pack_builder_free(struct pack_builder *b);
 /* Room for one more extent of ${len} plaintext bytes? */
 bool pack_builder_fits(const struct pack_builder *b, uint32_t len);
@@ -41,7 +42,8 @@ void pack_builder_undo(struct pack_builder *b);
 void pack_builder_reset(struct pack_builder *b);
 size_t pack_builder_count(const struct pack_builder *b);
 /* Pads and seals (to PACK_SIZE if pack_builder_add has refused an extent for want of room); *bytes (owned by the builder) of *len is the object, hash its name. */
-int pack_builder_finish(struct pack_builder *b, const uint8_t **bytes, size_t *len, uint8_t hash[32]);
+int pack_builder_finish(struct pack_builder *b, const uint8_t **bytes, size_t *len,
+                        uint8_t hash[32]);
 
 /* ERR_AUTH: these are not the bytes of that name. */
 int pack_check_hash(const uint8_t *p, size_t len, const uint8_t hash[32]);

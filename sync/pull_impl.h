@@ -24,7 +24,8 @@ struct pull_device {
     size_t window; /* how many to ask for next */
     bool ended;    /* nothing further was there when last asked */
     bool
-        let_go; /* its next batch was there and waits for others; it is fetched again when it is its turn */
+        /* its next batch was there and waits for others; it is fetched again when it is its turn */
+        let_go;
     bool stuck; /* its next batch is refused, or does not verify */
 };
 

@@ -19,14 +19,17 @@
 #include "fs/vault.h"
 #include "sync/stores.h"
 
-#define PUSH_BATCH_ITEMS 4096u /* inodes and names in one batch at most: bounds how long the lock is held */
-#define PUSH_WORKERS 3u /* packs in flight at once; each has a buffer of PACK_SIZE */
+/* inodes and names in one batch at most: bounds how long the lock is held */
+#define PUSH_BATCH_ITEMS 4096u
+#define PUSH_WORKERS     3u /* packs in flight at once; each has a buffer of PACK_SIZE */
 
 /* For tests; zeroes are the defaults. */
 struct push_limits {
-    unsigned workers;       /* at most PUSH_WORKERS; 0: that */
-    int64_t missing_span_s; /* how long a batch that the store had confirmed must stay missing for an alarm; 0: 60; < 0: none */
-    size_t batch_items;     /* records of one batch at most; 0: PUSH_BATCH_ITEMS */
+    unsigned workers; /* at most PUSH_WORKERS; 0: that */
+    /* how long a batch that the store had confirmed must stay missing for an alarm; 0: 60; < 0:
+     * none */
+    int64_t missing_span_s;
+    size_t batch_items; /* records of one batch at most; 0: PUSH_BATCH_ITEMS */
 };
 
 struct push_params {

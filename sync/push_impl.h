@@ -16,7 +16,8 @@ struct push_store {
     const struct stores_item *item; /* may be NULL */
     int err;                        /* it failed in this run: left alone from there on */
     bool
-        incomplete; /* it misses packs: no batch goes there in this run. Workers set it under the index lock */
+        /* it misses packs: no batch goes there in this run. Workers set it under the index lock */
+        incomplete;
 };
 
 /* One run. Written by the thread of push_run only, but for what ${lock} guards. */

@@ -18,8 +18,8 @@
 #include "crypto/bytes.h"
 #include "crypto/sign.h"
 
-#define ROSTER_RECORD_MAX  1024u
-#define ROSTER_DEVICES_MAX 1024u
+#define ROSTER_RECORD_MAX      1024u
+#define ROSTER_DEVICES_MAX     1024u
 #define ROSTER_DEVICE_NAME_LEN 33u /* with NUL */
 
 struct roster_device {
@@ -27,9 +27,9 @@ struct roster_device {
     uint32_t tag;
     uint8_t hash[32]; /* of its record */
     uint32_t n;
-    char name[65];    /* for people */
+    char name[65]; /* for people */
     char store_name[ROSTER_DEVICE_NAME_LEN];
-    uint8_t *record;  /* its record, as on the store; owned by the roster */
+    uint8_t *record; /* its record, as on the store; owned by the roster */
     size_t record_len;
 };
 
@@ -38,7 +38,8 @@ void roster_store_name(const uint8_t sign_key[SIGN_PUBLIC_LEN], char name[ROSTER
 uint32_t roster_tag(const uint8_t sign_key[SIGN_PUBLIC_LEN]);
 
 struct roster; /* not thread-safe */
-struct roster *roster_new(const uint8_t vault_id[32], const uint8_t first_epoch_key[SECRET_KEY_LEN]);
+struct roster *roster_new(const uint8_t vault_id[32],
+                          const uint8_t first_epoch_key[SECRET_KEY_LEN]);
 void roster_free(struct roster *r);
 /* Verifies and adds a record (any order as long as its predecessor is known); known ones are no-ops. ERR_AUTH, ERR_FORMAT, ERR_VERSION,
  * ERR_NOENT (predecessor unknown yet), ERR_CONTRADICTION (a taken tag). */
@@ -46,15 +47,19 @@ int roster_add(struct roster *r, const void *record, size_t len);
 size_t roster_count(const struct roster *r);
 const struct roster_device *roster_at(const struct roster *r, size_t i);
 const struct roster_device *roster_by_tag(const struct roster *r, uint32_t tag);
-const struct roster_device *roster_by_key(const struct roster *r, const uint8_t key[SIGN_PUBLIC_LEN]);
+const struct roster_device *roster_by_key(const struct roster *r,
+                                          const uint8_t key[SIGN_PUBLIC_LEN]);
 void roster_hash(const struct roster *r, uint8_t hash[32]);
 
 /* ${out} gets the genesis; vault_id its hash. */
-int roster_make_genesis(const struct sign_keys *keys, uint32_t tag, const uint8_t recovery_public[SIGN_PUBLIC_LEN],
-                        const uint8_t first_epoch_key[SECRET_KEY_LEN], const char *device_name, struct bytes_out *out, uint8_t vault_id[32]);
+int roster_make_genesis(const struct sign_keys *keys, uint32_t tag,
+                        const uint8_t recovery_public[SIGN_PUBLIC_LEN],
+                        const uint8_t first_epoch_key[SECRET_KEY_LEN], const char *device_name,
+                        struct bytes_out *out, uint8_t vault_id[32]);
 /* A record that adds a device, following the newest known record, signed with the recovery key. */
-int roster_make_add(const struct roster *r, const struct sign_keys *keys, uint32_t tag, const struct sign_keys *recovery,
-                    const char *device_name, struct bytes_out *out);
+int roster_make_add(const struct roster *r, const struct sign_keys *keys, uint32_t tag,
+                    const struct sign_keys *recovery, const char *device_name,
+                    struct bytes_out *out);
 /* "roster/<n>-<hash>". */
 int roster_object_name(const void *record, size_t len, char name[64]);
 

@@ -26,7 +26,7 @@
 #define STORE_NAME_MAX 200u
 #define STORE_URL_MAX  2000u
 /* No vault has more objects: a listing that goes on and on comes from a server that lies. With full
- * packs this is 32 TB. */
+ * packs this is 16 TB. */
 #define STORE_LIST_MAX 2000000u
 
 /* Login for a store; both NULL when it needs none. In guarded memory of the caller; copied by

@@ -249,8 +249,11 @@ int store_http_run(struct store_http *s, struct store_call *calls, size_t n)
         if (r)
             advance(&run, r->user);
     }
-    for (size_t i = 0; i < n && !first; i++)
-        first = calls[i].err;
+    for (size_t i = 0; i < n; i++) {
+        first = first ? first : calls[i].err;
+        if (calls[i].result)
+            *calls[i].result = calls[i].err;
+    }
     return first;
 }
 
@@ -259,34 +262,48 @@ static struct store_http *from_base(struct store *store)
     return (struct store_http *)store; /* its first member */
 }
 
-/* Zeroed calls for ${n} items. */
-static struct store_call *new_calls(struct store *store, size_t n)
+/* Runs and frees the calls; NULL: there was no memory for them. */
+static int run_many(struct store *store, struct store_call *calls, size_t n)
 {
-    struct store_call *calls = calloc(n, sizeof(*calls));
     if (!calls)
-        store_fail(store, ERR_NOMEM, "out of memory");
-    return calls;
+        return store_fail(store, ERR_NOMEM, "out of memory");
+    int err = store_http_run(from_base(store), calls, n);
+    free(calls);
+    return err;
 }
 
 int store_http_put_many(struct store *store, struct store_put_item *items, size_t n)
 {
-    struct store_call *calls = new_calls(store, n);
+    struct store_call *calls = calloc(n, sizeof(*calls));
     for (size_t i = 0; i < n; i++) {
-        items[i].err = ERR_NOMEM;
-        if (!calls)
-            continue;
-        calls[i].verb = STORE_PUT;
-        calls[i].name = items[i].name;
-        calls[i].p = items[i].p;
-        calls[i].len = items[i].len;
+        struct store_put_item *item = &items[i];
+        item->err = ERR_NOMEM;
+        if (calls)
+            calls[i] = (struct store_call){.verb = STORE_PUT,
+                                           .name = item->name,
+                                           .p = item->p,
+                                           .len = item->len,
+                                           .result = &item->err};
     }
-    if (!calls)
-        return ERR_NOMEM;
-    int err = store_http_run(from_base(store), calls, n);
-    for (size_t i = 0; i < n; i++)
-        items[i].err = calls[i].err;
-    free(calls);
-    return err;
+    return run_many(store, calls, n);
+}
+
+int store_http_get_many(struct store *store, struct store_get_item *items, size_t n)
+{
+    struct store_call *calls = calloc(n, sizeof(*calls));
+    for (size_t i = 0; i < n; i++) {
+        struct store_get_item *item = &items[i];
+        item->err = ERR_NOMEM;
+        if (calls)
+            calls[i] = (struct store_call){.verb = STORE_GET,
+                                           .name = item->name,
+                                           .off = item->off,
+                                           .len = item->len,
+                                           .max = item->len,
+                                           .out = item->out,
+                                           .result = &item->err};
+    }
+    return run_many(store, calls, n);
 }
 
 int store_http_get(struct store *store, const char *name, uint64_t off, size_t len, size_t max,
@@ -295,28 +312,6 @@ int store_http_get(struct store *store, const char *name, uint64_t off, size_t l
     struct store_call call = {
         .verb = STORE_GET, .name = name, .off = off, .len = len, .max = max, .out = out};
     return store_http_run(from_base(store), &call, 1);
-}
-
-int store_http_get_many(struct store *store, struct store_get_item *items, size_t n)
-{
-    struct store_call *calls = new_calls(store, n);
-    for (size_t i = 0; i < n; i++) {
-        items[i].err = ERR_NOMEM;
-        if (!calls)
-            continue;
-        calls[i].verb = STORE_GET;
-        calls[i].name = items[i].name;
-        calls[i].off = items[i].off;
-        calls[i].len = calls[i].max = items[i].len;
-        calls[i].out = items[i].out;
-    }
-    if (!calls)
-        return ERR_NOMEM;
-    int err = store_http_run(from_base(store), calls, n);
-    for (size_t i = 0; i < n; i++)
-        items[i].err = calls[i].err;
-    free(calls);
-    return err;
 }
 
 /* From a server whose answer to HEAD has no Content-Length (Apache, for an empty object): the

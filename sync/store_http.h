@@ -45,6 +45,7 @@ struct store_call {
     struct bytes_out *out; /* get: bytes appended; list: entries (store_http_entry) */
     const char *token;     /* list: where to go on, or NULL */
     enum xml_list_kind list_kind;
+    int *result; /* NULL, or gets ${err} */
 
     /* results */
     int err;

@@ -2,8 +2,8 @@
 # "N passed, N failed[, N skipped]", which are added up. $here, $build, $obscurafs come from .ci/setup.sh.
 # shellcheck shell=bash
 
-suites=(unit format attacks posix real_tree remote_changes leaks bad_input crash power_cut webdav_s3 gcc_clang sanitize)
-declare -A suite_limit=([unit]=900 [sanitize]=1500 [gcc_clang]=900 [webdav_s3]=400)
+suites=(unit format attacks posix real_tree remote_changes leaks bad_input fstab crash power_cut webdav_s3 tidy gcc_clang sanitize)
+declare -A suite_limit=([unit]=900 [sanitize]=1500 [gcc_clang]=900 [webdav_s3]=400 [tidy]=900)
 
 # count_results LOG: sums the result lines.
 count_results() {
@@ -47,6 +47,9 @@ suite_leaks() { OBSCURAFS=$obscurafs "$here/tests/fs/leaks.sh"; }
 # What bad input gets: one line, the right exit code, nothing lost.
 suite_bad_input() { OBSCURAFS=$obscurafs "$here/tests/fs/bad_input.sh"; }
 
+# Mounting the way mount(8) and systemd do.
+suite_fstab() { OBSCURAFS=$obscurafs "$here/tests/fs/fstab.sh"; }
+
 # kill -9 under load.
 suite_crash() { OBSCURAFS=$obscurafs "$here/tests/fs/crash.sh"; }
 
@@ -59,6 +62,9 @@ suite_disk_full() { OBSCURAFS=$obscurafs "$here/tests/fs/disk_full.sh"; }
 
 # Push, clone and resume with real servers over a bad network.
 suite_webdav_s3() { OBSCURAFS=$obscurafs "$here/tests/sync/webdav_s3.sh"; }
+
+# The sources, looked at without running them.
+suite_tidy() { "$here/tests/tidy.sh" "$build"; }
 
 # Both compilers, all warnings, no unchecked result.
 suite_gcc_clang() {

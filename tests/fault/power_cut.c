@@ -82,7 +82,7 @@ static void count(bool good, const char *why)
 
 /* ---- recording ---- */
 
-static bool spawn_part(const char *log, unsigned first, const char *part)
+static bool spawn_part(const char *log, unsigned first, const char *part, const char *code)
 {
     char program[PATH_MAX], preload[PATH_MAX], number[16], env[3][PATH_MAX + 64];
     size_t n = 0;
@@ -102,7 +102,8 @@ static bool spawn_part(const char *log, unsigned first, const char *part)
     for (size_t i = 0; i < 3; i++)
         all[n + i] = env[i];
     snprintf(number, sizeof(number), "%u", first);
-    char *args[] = {program, run.disk, number, (char *)(uintptr_t)part, NULL};
+    char *args[] = {program, run.disk, number, (char *)(uintptr_t)part, (char *)(uintptr_t)code,
+                    NULL};
     bool good = posix_spawn(&pid, program, NULL, NULL, args, all) == 0 &&
                 waitpid(pid, &status, 0) == pid && WIFEXITED(status) && WEXITSTATUS(status) == 0;
     free(all);
@@ -115,15 +116,18 @@ static struct power_disk *record(const char *spec, const char *log)
     char copy[POWER_SPEC_MAX], *rest = copy, *part;
     bool good = true;
     unsigned first = 0;
+    char code[2 * CODE_LEN + 1] = "";
     unlink(log);
     struct power_disk *d = power_disk_new(run.disk);
     snprintf(copy, sizeof(copy), "%s", spec);
     while (good && (part = strsep(&rest, "X")) != NULL) {
-        good = spawn_part(log, first, part);
+        part += strspn(part, " ");
+        good = spawn_part(log, first, part, *code ? code : NULL);
         if (!good)
             break;
         power_disk_read(d, log);
         first = power_expect_last(d) + 1;
+        power_expect_code(d, code);
     }
     count(good, "the workload itself fails");
     if (good)
@@ -229,6 +233,8 @@ static void run_all_kinds(uint64_t seed, unsigned workloads)
 {
     char spec[POWER_SPEC_MAX];
     const uint64_t bounded = power_spec_bounded_count(3);
+    for (unsigned i = 0; power_spec_known(i); i++)
+        run_workload(power_spec_known(i), power_disk_random(&seed));
     for (unsigned i = 0; i < workloads; i++) {
         uint64_t random = power_disk_random(&seed);
         /* half of them bounded; of the others each kind in turn */

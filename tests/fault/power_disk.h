@@ -60,7 +60,8 @@ enum power_choice {
 };
 
 /* Makes the empty directory ${to} what ${d} can be after a power cut behind ${count} records. The same ${seed}: the same. */
-void power_disk_build(const struct power_disk *d, size_t count, enum power_choice choice, uint64_t seed, const char *to);
+void power_disk_build(const struct power_disk *d, size_t count, enum power_choice choice,
+                      uint64_t seed, const char *to);
 const char *power_disk_choice_name(enum power_choice choice);
 /* What is in the directory against what all records together make of it: false, with a line on stderr, if anything differs. */
 bool power_disk_compare(const struct power_disk *d, const char *dir);

@@ -27,7 +27,7 @@ struct power_node {
     uint64_t ino;
     bool dir;
     bool watcher; /* a file of somebody who watches from elsewhere */
-    size_t *ops; /* the records that change it; of a directory: its names */
+    size_t *ops;  /* the records that change it; of a directory: its names */
     size_t op_count;
     size_t synced;            /* records before this one are durable */
     struct power_name *names; /* of a directory: while the log is walked, those at that point */
@@ -61,9 +61,10 @@ void power_disk_die(const char *what);
 struct power_view *power_disk_view(const struct power_disk *d, size_t count);
 void power_disk_view_free(struct power_view *v);
 /* ${to} NULL: the name goes. */
-void power_disk_name_set(struct power_node *dir, const char *name, size_t len, struct power_node *to);
+void power_disk_name_set(struct power_node *dir, const char *name, size_t len,
+                         struct power_node *to);
 /* The first *len bytes of a file of *size bytes, of which the others are zeroes; the caller frees them. */
-uint8_t *power_disk_content(const struct power_view *v, const struct power_node *n, const struct power_pick *pick, size_t *len,
-                            size_t *size);
+uint8_t *power_disk_content(const struct power_view *v, const struct power_node *n,
+                            const struct power_pick *pick, size_t *len, size_t *size);
 
 #endif

@@ -118,8 +118,9 @@ void power_expect_at(struct power_expect *x, const struct power_expect *before,
         if (get_mark(d, i, &m))
             take(x, d, i, &m);
     /* Made, and not looked at yet: as it will be when it is. */
-    if (x->made && x->count == 0)
-        add_begun(x, d, records, 0);
+    for (size_t i = records; x->made && x->count == 0 && i < power_disk_count(d); i++)
+        if (get_mark(d, i, &m) && strcmp(m.word, "state") == 0)
+            add_tree(x, m.text, m.len, m.number);
 }
 
 void power_expect_release(struct power_expect *x)
@@ -145,6 +146,14 @@ size_t power_expect_start(const struct power_disk *d)
         if (get_mark(d, i, &m) && strcmp(m.word, "start") == 0)
             return i + 1;
     return power_disk_first(d) + 1;
+}
+
+void power_expect_code(const struct power_disk *d, char code[2 * CODE_LEN + 1])
+{
+    struct mark m;
+    for (size_t i = power_disk_first(d); i < power_disk_count(d); i++)
+        if (get_mark(d, i, &m) && strcmp(m.word, "made") == 0)
+            snprintf(code, 2 * CODE_LEN + 1, "%.*s", (int)m.len, m.text);
 }
 
 unsigned power_expect_last(const struct power_disk *d)

@@ -18,17 +18,20 @@ struct power_expect {
     unsigned tried[POWER_TREE_THREADS], done[POWER_TREE_THREADS];
     unsigned secret_tried, secret_done; /* the passphrase is one of these */
     uint8_t code[CODE_LEN];
-    bool cloned;              /* the second device is promised to be there */
-    unsigned second[8];       /* it gave the files of these numbers to the store */
+    bool cloned;        /* the second device is promised to be there */
+    unsigned second[8]; /* it gave the files of these numbers to the store */
     size_t second_count;
 };
 
 /* After a cut behind ${records}. ${before}: what was to be expected of the directory before the log began; NULL: nothing. */
-void power_expect_at(struct power_expect *x, const struct power_expect *before, const struct power_disk *d, size_t records);
+void power_expect_at(struct power_expect *x, const struct power_expect *before,
+                     const struct power_disk *d, size_t records);
 void power_expect_release(struct power_expect *x);
 bool power_expect_tree(const struct power_expect *x, const char *tree);
 /* The first record behind the mark from which on the power is cut. */
 size_t power_expect_start(const struct power_disk *d);
+/* The vault code, if the log has it, in hexadecimal. */
+void power_expect_code(const struct power_disk *d, char code[2 * CODE_LEN + 1]);
 /* The number of the last state in the log. */
 unsigned power_expect_last(const struct power_disk *d);
 

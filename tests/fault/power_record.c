@@ -36,7 +36,7 @@ static int log_fd = -1;
 static char root[PATH_MAX];
 static size_t root_len;
 static uint64_t syncs;
-static bool dies; /* at the next sync */
+static unsigned dies; /* at so many syncs from now; 0: never */
 
 static void die(const char *what)
 {
@@ -454,9 +454,9 @@ EXPORT int rename(const char *from, const char *to)
 static int sync_recorded(uint64_t ino)
 {
     struct power_head h = {.kind = POWER_SYNC_BEGIN, .ino = ino};
-    if (dies)
-        _exit(0);
     pthread_mutex_lock(&lock);
+    if (dies && --dies == 0)
+        _exit(0);
     h.off = (uint64_t)getpid() << 32 | ++syncs;
     append(&h, NULL, NULL, NULL, 0);
     pthread_mutex_unlock(&lock);
@@ -497,11 +497,11 @@ EXPORT int sync_file_range(int fd, off64_t off, off64_t len, unsigned flags)
 
 /* ---- the workload's own lines ---- */
 
-/* As if the process was killed when it asks for its next sync. */
-EXPORT void power_die(void);
-EXPORT void power_die(void)
+/* As if the process was killed when it asks for the so many-th sync from now, which is not made. */
+EXPORT void power_die(unsigned count);
+EXPORT void power_die(unsigned count)
 {
-    dies = true;
+    dies = count;
 }
 
 EXPORT void power_mark(const char *text);

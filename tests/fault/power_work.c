@@ -1,5 +1,5 @@
 /*
- * A workload on a vault, run under the recorder: power_work ROOT FIRST SPEC. The vault is ROOT/vault and is made if there is none; its
+ * A workload on a vault, run under the recorder: power_work ROOT FIRST SPEC [CODE]. The vault is ROOT/vault and is made if there is none; its
  * store, if a workload wants one, is ROOT/store, and a second device of it ROOT/second. SPEC is a row of words, of which power_spec.h says what they mean. FIRST is the number of the
  * first state.
  *
@@ -15,6 +15,7 @@
 #include "sync/engine.h"
 #include "sync/join.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/falloc.h>
@@ -32,12 +33,13 @@
 
 /* The recorder's; without it there is nothing to run for. */
 void power_mark(const char *text) __attribute__((weak));
-void power_die(void) __attribute__((weak));
+void power_die(unsigned count) __attribute__((weak));
 
 struct work {
     char root[PATH_MAX - 16], vault[PATH_MAX], store[PATH_MAX], second[PATH_MAX];
     char store_url[STORE_URL_MAX + 1];
-    uint8_t code[CODE_LEN]; /* of the vault, if it was made here */
+    uint8_t code[CODE_LEN]; /* of the vault, if it was made here or somebody says it */
+    bool has_code;
     struct vault *v;
     unsigned state;   /* the number of the last operation */
     unsigned secrets; /* how often the passphrase was changed */
@@ -103,7 +105,9 @@ static void make_vault(struct work *w)
     int err = join_init(w->vault, secret, strlen(secret), &power_tree_cost, "first", w->code, why);
     if (err)
         fatal(why[0] ? why : "join_init", err);
-    mark("made", 0, sodium_bin2hex(hex, sizeof(hex), w->code, CODE_LEN));
+    sodium_bin2hex(hex, sizeof(hex), w->code, CODE_LEN);
+    w->has_code = true;
+    mark("made", 0, hex);
 }
 
 /* ---- words ---- */
@@ -260,7 +264,8 @@ static void reclaim_unlock(void *ctx)
     vault_reclaim_unlock(ctx);
 }
 
-static void add_store(struct work *w)
+/* False: it was there, and nothing is durable by this. */
+static bool add_store(struct work *w)
 {
     struct stores_item item = {0};
     struct store *store;
@@ -268,7 +273,7 @@ static void add_store(struct work *w)
     uint32_t id;
     /* The folder is somebody else's, who has seen to it that it lasts. */
     int fd = open(w->root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (mkdir(w->store, 0700) != 0 || fd < 0 || fsync(fd) != 0)
+    if ((mkdir(w->store, 0700) != 0 && errno != EEXIST) || fd < 0 || fsync(fd) != 0)
         fatal(w->store, ERR_IO);
     close(fd);
     snprintf(item.url, sizeof(item.url), "%s", w->store_url);
@@ -279,8 +284,9 @@ static void add_store(struct work *w)
     }
     if (!err)
         err = stores_add(w->v, &item, &id);
-    if (err)
+    if (err && err != ERR_EXIST)
         fatal(why[0] ? why : "store", err);
+    return !err;
 }
 
 static void sync_with_store(struct vault *v)
@@ -299,6 +305,8 @@ static void clone_second(struct work *w, const char *secret)
 {
     struct store *store;
     char why[200] = "";
+    if (!w->has_code)
+        return;
     int err = store_open(&store, w->store_url, NULL, NULL, why);
     if (!err) {
         err = join_clone(w->second, store, w->store_url, NULL, NULL, w->code, secret,
@@ -319,6 +327,8 @@ static void use_second(struct work *w)
     power_tree_secret(secret, 0);
     if (access(w->second, F_OK) != 0)
         clone_second(w, secret);
+    if (access(w->second, F_OK) != 0)
+        return;
     int err = vault_open(&v, w->second, secret, strlen(secret), VAULT_READ_WRITE, why);
     if (err)
         fatal(why[0] ? why : "vault_open", err);
@@ -439,8 +449,7 @@ static bool do_control(struct work *w, const struct word *p)
         open_vault(w);
         break;
     case 'Z':
-        add_store(w);
-        break;
+        return add_store(w);
     case 'Y':
         sync_with_store(w->v);
         break;
@@ -448,7 +457,7 @@ static bool do_control(struct work *w, const struct word *p)
         use_second(w);
         return false;
     case 'G':
-        power_die();
+        power_die(p->a ? (unsigned)p->a : 1);
         return false;
     case 'W':
         change_secret(w);
@@ -485,8 +494,11 @@ static void run_word(struct work *w, char *text)
 int main(int argc, char **argv)
 {
     struct work w = {0};
-    if (argc != 4 || !power_mark || !power_die) {
-        fprintf(stderr, "usage: power_work ROOT FIRST SPEC, with the recorder preloaded\n");
+    uint8_t id[32];
+    uint32_t tag;
+    size_t len;
+    if ((argc != 4 && argc != 5) || !power_mark || !power_die) {
+        fprintf(stderr, "usage: power_work ROOT FIRST SPEC [CODE], with the recorder preloaded\n");
         return 1;
     }
     snprintf(w.root, sizeof(w.root), "%s", argv[1]);
@@ -499,7 +511,12 @@ int main(int argc, char **argv)
     int err = secret_init();
     if (err)
         fatal("secret_init", err);
-    if (access(w.vault, F_OK) != 0)
+    w.has_code = argc == 5 &&
+                 sodium_hex2bin(w.code, CODE_LEN, argv[4], strlen(argv[4]), NULL, &len, NULL) == 0;
+    if (*argv[3] == 'G')
+        power_die((unsigned)strtoul(argv[3] + 2, NULL, 10));
+    err = vault_peek(w.vault, id, &tag);
+    if (err == ERR_NOTVAULT || err == ERR_NOENT)
         make_vault(&w);
     open_vault(&w);
     mark_state(&w);

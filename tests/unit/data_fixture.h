@@ -57,31 +57,6 @@ static inline void fill(uint8_t *p, size_t len, unsigned seed)
     }
 }
 
-static inline struct extent first_extent(uint64_t ino)
-{
-    struct map_row row;
-    struct extent e = {0};
-    size_t n = 0;
-    index_lock(f.ix);
-    CHECK_EQ(index_map_get(f.ix, ino, 0, 1, &row, &e, 1, &n), 0);
-    index_unlock(f.ix);
-    CHECK_EQ(n, 1);
-    return e;
-}
-
-static inline void flip(struct segment_pos at, uint64_t off)
-{
-    char path[200];
-    uint8_t byte = 0;
-    snprintf(path, sizeof(path), "%s/seg/%016llx", f.path, (unsigned long long)at.seg);
-    int fd = open(path, O_RDWR);
-    CHECK(fd >= 0);
-    CHECK(pread(fd, &byte, 1, (off_t)(at.off + off)) == 1);
-    byte ^= 0x40;
-    CHECK(pwrite(fd, &byte, 1, (off_t)(at.off + off)) == 1);
-    close(fd);
-}
-
 static unsigned problems;
 
 static inline void count_problem(void *ctx, const char *path, const char *what)

@@ -18,7 +18,8 @@
 #define M_ENTRIES 60u
 #define M_KV      40u
 #define M_XATTRS  3u
-#define M_SEG     1000000u /* segments that do not exist: punching and dropping must not hit the log */
+/* segments that do not exist: punching and dropping must not hit the log */
+#define M_SEG 1000000u
 
 struct m_file {
     struct inode in;

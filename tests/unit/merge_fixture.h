@@ -38,10 +38,9 @@ struct group {
     char store[40], url[160];
 };
 
-static inline int group_fetch(void *ctx, const struct extent *e, uint8_t *sealed,
-                              const _Atomic bool *cancelled)
+static inline int group_fetch(void *ctx, struct vault_fetch *want)
 {
-    return hydrate_fetch(ctx, e, sealed, cancelled);
+    return hydrate_fetch(ctx, want);
 }
 
 static inline void group_keyring(struct group *g, size_t i, struct keyring *k,

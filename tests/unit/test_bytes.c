@@ -35,7 +35,8 @@ static void round_trip(void)
     /* every cut of it is refused */
     for (size_t cut = 0; cut < out.len; cut++) {
         bytes_in_init(&in, out.p, cut);
-        bytes_get_u8(&in), bytes_get_u16(&in), bytes_get_u32(&in), bytes_get_u64(&in), bytes_get_i64(&in);
+        bytes_get_u8(&in), bytes_get_u16(&in), bytes_get_u32(&in), bytes_get_u64(&in),
+            bytes_get_i64(&in);
         bytes_get_var16(&in, 255, &len);
         bytes_get_var32(&in, 10, &len);
         CHECK_EQ(bytes_in_done(&in), ERR_FORMAT);

@@ -56,31 +56,6 @@ static uint64_t new_file(uint64_t parent, const char *name, size_t len)
     return ino;
 }
 
-static struct extent extent_at(uint64_t ino, uint64_t off)
-{
-    struct map_row row;
-    struct extent e = {0};
-    size_t n = 0;
-    index_lock(f.ix);
-    CHECK_EQ(index_map_get(f.ix, ino, off, 1, &row, &e, 1, &n), 0);
-    index_unlock(f.ix);
-    CHECK_EQ(n, 1);
-    return e;
-}
-
-static void flip(struct segment_pos at, uint64_t off)
-{
-    char path[200];
-    uint8_t byte = 0;
-    snprintf(path, sizeof(path), "%s/seg/%016llx", f.path, (unsigned long long)at.seg);
-    int fd = open(path, O_RDWR);
-    CHECK(fd >= 0);
-    CHECK(pread(fd, &byte, 1, (off_t)(at.off + off)) == 1);
-    byte ^= 1;
-    CHECK(pwrite(fd, &byte, 1, (off_t)(at.off + off)) == 1);
-    close(fd);
-}
-
 /* Changes the index behind its own back, as damage or a fault would. */
 static void sql(const char *format, unsigned long long a, unsigned long long b)
 {
@@ -153,24 +128,25 @@ static uint64_t find(uint64_t parent, const char *name)
 static void damaged_data(void)
 {
     uint64_t d = find(find(INODE_ROOT, "photos"), "2024");
-    struct extent a = extent_at(find(d, "a.jpg"), 0), b = extent_at(find(d, "b.jpg"), 1500000);
-    flip(a.at, seal_size(a.len) - 1); /* the very last byte of the tag */
+    struct extent a = fixture_extent(&f, find(d, "a.jpg"), 0),
+                  b = fixture_extent(&f, find(d, "b.jpg"), 1500000);
+    fixture_flip(&f, a.at, seal_size(a.len) - 1); /* the very last byte of the tag */
     CHECK_ONE("photos/2024/a.jpg: bytes 0 to 99999: ");
-    flip(b.at, 7);
+    fixture_flip(&f, b.at, 7);
     CHECK_EQ(check_now().problems, 2);
     CHECK(reported("photos/2024/a.jpg: bytes 0 to 99999: "));
     CHECK(reported("photos/2024/b.jpg: bytes 1048576 to 2097151: "));
-    flip(a.at, seal_size(a.len) - 1);
-    flip(b.at, 7);
+    fixture_flip(&f, a.at, seal_size(a.len) - 1);
+    fixture_flip(&f, b.at, 7);
 
     /* shared bytes concern every file, and every name of it */
-    struct extent h = extent_at(find(INODE_ROOT, "hard2"), 0);
-    flip(h.at, 0);
+    struct extent h = fixture_extent(&f, find(INODE_ROOT, "hard2"), 0);
+    fixture_flip(&f, h.at, 0);
     CHECK_EQ(check_now().problems, 3);
     CHECK(reported("hard2: bytes 0 to 9: "));
     CHECK(reported("photos/2024/hard: bytes 0 to 9: "));
     CHECK(reported("photos/2024/clone: bytes 3 to 12: "));
-    flip(h.at, 0);
+    fixture_flip(&f, h.at, 0);
     CHECK_EQ(check_now().problems, 0);
 }
 
@@ -237,7 +213,7 @@ static void damaged_maps(void)
 {
     uint64_t d = find(find(INODE_ROOT, "photos"), "2024"), a = find(d, "a.jpg"),
              b = find(d, "b.jpg");
-    struct extent e = extent_at(a, 0);
+    struct extent e = fixture_extent(&f, a, 0);
 
     sql("UPDATE extent SET refs = 9 WHERE eid = %llu", e.eid, 0);
     CHECK_ONE("is used 1 times, but 9 are counted");
@@ -269,7 +245,7 @@ static void damaged_maps(void)
     CHECK_EQ(r.remote_extents, 1);
 
     /* at the place of another extent: both the overlap and the bytes are wrong */
-    struct extent other = extent_at(b, 0);
+    struct extent other = fixture_extent(&f, b, 0);
     sql("UPDATE extent SET seg = %llu, off = %llu", other.at.seg, other.at.off);
     CHECK(check_now().problems >= 3);
     CHECK(reported("lies in the same place as another"));

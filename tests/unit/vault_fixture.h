@@ -4,12 +4,14 @@
 #ifndef TESTS_UNIT_VAULT_FIXTURE_H
 #define TESTS_UNIT_VAULT_FIXTURE_H
 
+#include "check.h"
 #include "keyring_fixture.h"
 
 #include "crypto/err.h"
 #include "crypto/secret.h"
 #include "fs/vault.h"
 
+#include <fcntl.h>
 #include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -96,6 +98,33 @@ static inline void fixture_remove(struct fixture *f)
     if (f->v)
         fixture_close(f);
     nftw(f->base, fixture_remove_one, 16, FTW_DEPTH | FTW_PHYS);
+}
+
+/* The extent that holds the byte at ${off}. */
+static inline struct extent fixture_extent(struct fixture *f, uint64_t ino, uint64_t off)
+{
+    struct map_row row;
+    struct extent e = {0};
+    size_t n = 0;
+    index_lock(f->ix);
+    CHECK_EQ(index_map_get(f->ix, ino, off, 1, &row, &e, 1, &n), 0);
+    index_unlock(f->ix);
+    CHECK_EQ(n, 1);
+    return e;
+}
+
+/* Changes a bit on the disk, behind the vault's back. */
+static inline void fixture_flip(struct fixture *f, struct segment_pos at, uint64_t off)
+{
+    char path[200];
+    uint8_t byte = 0;
+    snprintf(path, sizeof(path), "%s/seg/%016llx", f->path, (unsigned long long)at.seg);
+    int fd = open(path, O_RDWR);
+    CHECK(fd >= 0);
+    CHECK(pread(fd, &byte, 1, (off_t)(at.off + off)) == 1);
+    byte ^= 0x40;
+    CHECK(pwrite(fd, &byte, 1, (off_t)(at.off + off)) == 1);
+    close(fd);
 }
 
 #endif
