@@ -1,7 +1,8 @@
 /*
  * Batches from the stores. The next one is asked for by its number; after one that was there several more are asked for at once, if
  * they are small.
- * What does not verify is asked for once more, then at the next store, and then counts as not there yet.
+ * What does not verify is asked for once more, then at the next store, and then counts as not there yet. It is asked for as often whichever
+ * check it fails, so that a store that changes things does not learn from us which one it was.
  */
 #include "crypto/err.h"
 #include "crypto/log.h"
@@ -38,7 +39,7 @@ static int get(struct pull *p, const struct pull_device *d, size_t store, uint64
     char name[BATCH_NAME_LEN];
     int err = ERR_AUTH;
     batch_name(d->member->store_name, seq, name);
-    for (int attempt = 0; attempt < 2 && err == ERR_AUTH; attempt++) {
+    for (int attempt = 0; attempt < 2 && (err == ERR_AUTH || err == ERR_VERSION); attempt++) {
         bytes_out_reset(out);
         err = store_get(p->params->stores[store].store, name, 0, 0, BATCH_MAX, out);
         if (err && err != ERR_FORMAT)
