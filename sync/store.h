@@ -87,7 +87,7 @@ struct store_get_item {
 };
 int store_get_many(struct store *store, struct store_get_item *items, size_t n);
 
-/* *size of the object. ERR_NOENT. */
+/* *size of the object. What is there is durable (folder), whoever put it. ERR_NOENT. */
 int store_head(struct store *store, const char *name, uint64_t *size);
 
 /* 0 also when it was not there. */

@@ -74,32 +74,45 @@ static int open_root(struct store *store, int *fd)
  * nothing is gained by refusing them. */
 static int sync_dir(int fd)
 {
-    return fsync(fd) < 0 && errno != EINVAL && errno != ENOTSUP ? -1 : 0;
+    return fsync(fd) < 0 && errno != EINVAL && errno != ENOTSUP && errno != EROFS ? -1 : 0;
 }
+
+/* What is done on the way to an object besides opening directories. */
+enum way {
+    WAY_LOOK,
+    WAY_SETTLE, /* makes their names durable */
+    WAY_MAKE    /* that, and makes those that are missing */
+};
 
 /* Goes from *fd (closed) down to its child ${part}. Links are not followed: whoever else writes to
  * the folder could lead us out of it. errno on failure, with *fd closed. */
-static int step_down(int *fd, const char *part, bool make)
+static int step_down(int *fd, const char *part, enum way way)
 {
     int parent = *fd, e = 0;
-    *fd = openat(parent, part, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    if (*fd < 0 && errno == ENOENT && make) {
-        /* without the sync of the parent, a crash could take the new directory away with all that
-         * was synced inside it */
-        if ((mkdirat(parent, part, 0777) < 0 && errno != EEXIST) || sync_dir(parent) < 0)
+    const int flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
+    *fd = openat(parent, part, flags);
+    if (*fd < 0 && errno == ENOENT && way == WAY_MAKE) {
+        if (mkdirat(parent, part, 0777) < 0 && errno != EEXIST)
             e = errno;
         else
-            *fd = openat(parent, part, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+            *fd = openat(parent, part, flags);
     }
     if (!e && *fd < 0)
         e = errno;
+    /* without the sync of the parent, a crash could take the directory away with all that was
+     * synced inside it; also one that was there: who made it may have been killed before its sync */
+    if (!e && way != WAY_LOOK && sync_dir(parent) < 0) {
+        e = errno;
+        close(*fd);
+    }
     close(parent);
     return e;
 }
 
 /* Opens the directory that holds ${name}; *leaf points at the last part in ${name}. ERR_NOENT when
  * it is missing and not to be made. */
-static int open_parent(struct store *store, const char *name, bool make, int *fd, const char **leaf)
+static int open_parent(struct store *store, const char *name, enum way way, int *fd,
+                       const char **leaf)
 {
     char part[STORE_NAME_MAX + 1];
     const char *slash;
@@ -110,8 +123,8 @@ static int open_parent(struct store *store, const char *name, bool make, int *fd
         memcpy(part, *leaf, len);
         part[len] = '\0';
         *leaf = slash + 1;
-        int e = step_down(fd, part, make);
-        if (e == ENOENT && !make)
+        int e = step_down(fd, part, way);
+        if (e == ENOENT && way != WAY_MAKE)
             err = ERR_NOENT;
         else if (e)
             err = fail_errno(store, e, "opening a directory in it");
@@ -148,7 +161,7 @@ static int put_one(struct store *store, const char *name, const void *p, size_t 
 {
     char temp[TEMP_LEN + 1];
     const char *leaf;
-    int dir, err = open_parent(store, name, true, &dir, &leaf);
+    int dir, err = open_parent(store, name, WAY_MAKE, &dir, &leaf);
     if (err)
         return err;
     temp_name(temp);
@@ -191,7 +204,7 @@ static int open_object(struct store *store, const char *name, int *fd, uint64_t 
 {
     const char *leaf;
     struct stat st;
-    int dir, err = open_parent(store, name, false, &dir, &leaf);
+    int dir, err = open_parent(store, name, WAY_LOOK, &dir, &leaf);
     if (err)
         return err;
     /* O_NONBLOCK: a FIFO of that name must not make us wait */
@@ -268,18 +281,33 @@ static int folder_get_many(struct store *store, struct store_get_item *items, si
     return first;
 }
 
+/* Who sees an object takes it for stored, and notes so. One that a killed process has put has its bytes, but its name may
+ * not be durable yet. */
+static int settle(struct store *store, const char *name)
+{
+    const char *leaf;
+    int dir, err = open_parent(store, name, WAY_SETTLE, &dir, &leaf);
+    if (err)
+        return err;
+    if (sync_dir(dir) < 0)
+        err = fail_errno(store, errno, "syncing a directory");
+    close(dir);
+    return err;
+}
+
 static int folder_head(struct store *store, const char *name, uint64_t *size)
 {
     int fd, err = open_object(store, name, &fd, size);
-    if (!err)
-        close(fd);
-    return err;
+    if (err)
+        return err;
+    close(fd);
+    return settle(store, name);
 }
 
 static int folder_delete(struct store *store, const char *name)
 {
     const char *leaf;
-    int dir, err = open_parent(store, name, false, &dir, &leaf);
+    int dir, err = open_parent(store, name, WAY_LOOK, &dir, &leaf);
     if (err)
         return err == ERR_NOENT ? 0 : err;
     if (unlinkat(dir, leaf, 0) < 0 && errno != ENOENT)
@@ -367,7 +395,7 @@ static int folder_list(struct store *store, const char *prefix, bool all,
 {
     struct listing l = {.store = store, .all = all, .each = each, .ctx = ctx};
     const char *leaf;
-    int fd, err = open_parent(store, prefix, false, &fd, &leaf);
+    int fd, err = open_parent(store, prefix, WAY_LOOK, &fd, &leaf);
     if (err)
         return err == ERR_NOENT ? 0 : err;
     int depth = 0;
@@ -380,7 +408,7 @@ static void folder_prune(struct store *store, const char *name)
 {
     const char *leaf;
     int dir;
-    if (open_parent(store, name, false, &dir, &leaf))
+    if (open_parent(store, name, WAY_LOOK, &dir, &leaf))
         return;
     unlinkat(dir, leaf, AT_REMOVEDIR); /* of an empty one only */
     close(dir);

@@ -184,6 +184,8 @@ const char *power_spec_known(unsigned number)
     static const char *const known[] = {
         /* the name of the index's log was never synced when the one who made it was killed: an old log came back */
         SETUP "m:e/f b:a O X c:d/c w:d/c:14475:51810 w:a:9000:30000 K X d:e c:d/e K",
+        /* an object of the store, put by one who was killed, was taken for stored before its name was durable */
+        SETUP "c:c w:c:8274:48535 G:20 Z Y X r:d:e Z Y G:9 Z Y X Z Y",
         /* other names in the place of a new vault, but not the lock that says whose they are */
         "c:a W w:a:0:3000 F W",
     };
