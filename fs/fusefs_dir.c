@@ -84,6 +84,8 @@ static void read_page(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, bo
         fusefs_ops_reply_err_inode(req, err);
         return;
     }
+    if (off == 0)
+        fusefs_ops_accessed(fs, ino);
     if (fuse_reply_buf(req, page.buf, page.used) != 0)
         for (size_t i = 0; i < page.count; i++)
             fusefs_ops_forget(fs, page.counted[i], 1);

@@ -40,10 +40,12 @@ void fusefs_file_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
     err = data_read(fs->vault, ino, (uint64_t)off, buf, size, &got, cancelled);
     /* Waits for a callback that is under way, so that it cannot hit this thread's next request. */
     fuse_req_interrupt_func(req, NULL, NULL);
-    if (err < 0)
+    if (err < 0) {
         fusefs_ops_reply_err_inode(req, err);
-    else
-        fuse_reply_buf(req, (const char *)buf, got);
+        return;
+    }
+    fusefs_ops_accessed(fs, ino);
+    fuse_reply_buf(req, (const char *)buf, got);
 }
 
 /*

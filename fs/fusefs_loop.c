@@ -369,7 +369,8 @@ static void reign(struct fusefs_loop *loop, struct worker *w)
         if (w->serial & 1)
             atomic_fetch_add(&w->serial, 1);
         if (init && fuse_session_exited(loop->fs->session)) {
-            end_loop(loop); /* libfuse refused what the kernel offered: no further request will come */
+            end_loop(
+                loop); /* libfuse refused what the kernel offered: no further request will come */
             return;
         }
     } while (atomic_load(&loop->leader) == w);

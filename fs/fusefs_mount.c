@@ -139,10 +139,11 @@ static int make_session(struct fusefs *fs, const struct fusefs_options *options)
     bool extra = options->extra && *options->extra;
     struct fuse_args args = FUSE_ARGS_INIT(extra ? 5 : 3, argv);
 
+    fs->noatime = options->extra && has_option(options->extra, "noatime");
     fs->max_read = choose_max_read(options->extra);
     snprintf(base, sizeof(base),
-             "fsname=obscurafs,subtype=obscurafs,default_permissions,noatime,max_read=%u%s%s",
-             fs->max_read, options->allow_other ? ",allow_other" : "", fs->read_only ? ",ro" : "");
+             "fsname=obscurafs,subtype=obscurafs,default_permissions,max_read=%u%s%s", fs->max_read,
+             options->allow_other ? ",allow_other" : "", fs->read_only ? ",ro" : "");
     fs->session = fuse_session_new(&args, &fusefs_ops, sizeof(fusefs_ops), fs);
     fuse_opt_free_args(&args);
     return fs->session ? 0 : ERR_INVAL;

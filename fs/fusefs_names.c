@@ -136,5 +136,6 @@ void fusefs_names_readlink(fuse_req_t req, fuse_ino_t ino)
         fusefs_ops_reply_err_inode(req, err);
         return;
     }
+    fusefs_ops_accessed(fs, ino);
     fuse_reply_readlink(req, target);
 }

@@ -98,6 +98,12 @@ void fusefs_ops_changed(struct fusefs *fs, uint64_t ino)
         vault_rescue(fs->vault, ino);
 }
 
+void fusefs_ops_accessed(struct fusefs *fs, uint64_t ino)
+{
+    if (!fs->noatime)
+        tree_accessed(fs->vault, ino);
+}
+
 static void forget(fuse_req_t req, fuse_ino_t ino, uint64_t n)
 {
     fusefs_ops_forget(fusefs_session_of(req), ino, n);

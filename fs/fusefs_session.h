@@ -43,6 +43,7 @@ struct fusefs {
     int wake;                    /* eventfd: events changed */
     _Atomic unsigned events;
     _Atomic unsigned write_backs; /* threads that wait for the kernel in lseek */
+    bool noatime;                 /* set before INIT */
     unsigned max_read;            /* bytes of one read at most; set before INIT */
     _Atomic unsigned capable;     /* the kernel's FUSE_CAP_..., from INIT on */
     /* fusefs_refresh.h: the thread (0: none), and whether it may write to what is not writable */
@@ -66,6 +67,7 @@ void fusefs_ops_entry(const struct inode *inode, struct fuse_entry_param *entry)
 void fusefs_ops_reply_entry(fuse_req_t req, uint64_t parent, const struct inode *inode);
 void fusefs_ops_reply_err(fuse_req_t req, int err);       /* an operation on names */
 void fusefs_ops_reply_err_inode(fuse_req_t req, int err); /* an operation on an inode */
+void fusefs_ops_accessed(struct fusefs *fs, uint64_t ino); /* it was read */
 /* References given back, and the inode reaped if it was unlinked and this was the last. */
 void fusefs_ops_forget(struct fusefs *fs, uint64_t ino, uint64_t n);
 /* After an operation that took a name off ${gone}. */

@@ -85,6 +85,9 @@ int index_inode_get(struct index *ix, uint64_t ino, struct inode *inode);
 /* Inserts or replaces. `stored` is the map's and is not taken from ${inode}. Local: ORs the dirty bits given in inode->dirty
  * into what is stored (a new inode gets DIRTY_ATTR) and keeps the stored versions. Remote: versions and dirty as given. */
 int index_inode_put(struct index *ix, const struct inode *inode);
+/* Sets the inode's atime, as relatime does: only if it is not newer than mtime and ctime, or a day old. No change in the sense of
+ * a group: nothing is logged, and after a crash it may be as it was at the last checkpoint. */
+void index_accessed(struct index *ix, uint64_t ino, int64_t now);
 /* Deletes the inode, its map (extents lose a reference), xattrs and target. Local and published: leaves a tombstone. */
 int index_inode_del(struct index *ix, uint64_t ino);
 int index_target_get(struct index *ix, uint64_t ino, char *target, size_t size, size_t *len);

@@ -10,6 +10,7 @@
 
 #include <string.h>
 
+#define DAY_NS       (INT64_C(86400) * 1000000000)
 #define COUNTER_MASK ((UINT64_C(1) << INODE_TAG_SHIFT) - 1)
 
 static struct index_row *slot_of(struct index *ix, uint64_t ino)
@@ -193,6 +194,20 @@ int index_inode_get(struct index *ix, uint64_t ino, struct inode *inode)
     if (!err)
         *inode = row->inode;
     return err;
+}
+
+void index_accessed(struct index *ix, uint64_t ino, int64_t now)
+{
+    struct index_row *row;
+
+    if (ix->read_only || ix->origin != 0 || index_failed(ix) || index_full(ix) ||
+        index_row_get(ix, ino, &row) != 0)
+        return;
+    const int64_t atime = row->inode.atime;
+    if (atime > row->inode.mtime && atime > row->inode.ctime && now - atime < DAY_NS)
+        return;
+    row->inode.atime = now;
+    row->unwritten = true;
 }
 
 /* The slot of an inode that is about to be put; an empty one (inode.ino 0) if it does not exist yet. */

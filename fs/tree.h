@@ -17,6 +17,8 @@ struct tree_cred {
 
 int tree_lookup(struct vault *v, uint64_t parent, const char *name, size_t len, struct inode *out);
 int tree_getattr(struct vault *v, uint64_t ino, struct inode *out);
+/* Somebody read the file, the directory or the link: its atime follows as with relatime. */
+void tree_accessed(struct vault *v, uint64_t ino);
 
 enum {
     TREE_MODE = 1,

@@ -12,6 +12,17 @@ int tree_getattr(struct vault *v, uint64_t ino, struct inode *out)
     return err;
 }
 
+void tree_accessed(struct vault *v, uint64_t ino)
+{
+    struct index *ix = vault_index(v);
+
+    if (vault_read_only(v))
+        return;
+    index_lock(ix);
+    index_accessed(ix, ino, tree_op_now());
+    index_unlock(ix);
+}
+
 static int setattr_check(struct index *ix, uint64_t ino, unsigned what, const struct inode *in,
                          struct inode *inode)
 {

@@ -112,11 +112,70 @@ static int read_one(const char *path)
     return r;
 }
 
+/* Reads the file from the filesystem, not from what the kernel has of it. */
+static int read_cold(const char *path)
+{
+    char b;
+    int fd = open(path, O_RDONLY), r = -1;
+
+    if (fsync(fd) == 0 && posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED) == 0)
+        r = (int)read(fd, &b, 1);
+    close(fd);
+    return r;
+}
+
+static int list(const char *path)
+{
+    DIR *d = opendir(path);
+    int r = d && readdir(d) ? 0 : -1;
+
+    return d && closedir(d) == 0 ? r : -1;
+}
+
+static int read_link(const char *path)
+{
+    char target[16];
+
+    return (int)readlink(path, target, sizeof(target));
+}
+
+static int64_t a(const char *path)
+{
+    return posix_ns(posix_stat(path).st_atim);
+}
+
+/* As relatime has it: reading moves the time of the last access if that is not after the last change; otherwise at most once a day. */
+static void accessing(const char *path, int (*look)(const char *path))
+{
+    struct timespec old[2] = {{1000, 0}, {2000, 0}};
+
+    OK(utimensat(AT_FDCWD, path, old, AT_SYMLINK_NOFOLLOW));
+    int64_t m0 = m(path), c0 = c(path);
+    posix_tick();
+    OK(look(path));
+    int64_t first = a(path);
+    EQ(first > c0, 1);
+    posix_tick();
+    OK(look(path));
+    EQ(a(path) == first, 1);
+    EQ(m(path) == m0 && c(path) == c0, 1);
+}
+
 static int make(const char *path)
 {
     int fd = open(path, O_CREAT | O_EXCL | O_WRONLY, 0644);
 
     return fd < 0 ? -1 : close(fd);
+}
+
+static void of_accesses(void)
+{
+    posix_make("r", 0644, "data");
+    accessing("r", read_cold);
+    OK(mkdir("rd", 0755));
+    accessing("rd", list);
+    OK(symlink("r", "rl"));
+    accessing("rl", read_link);
 }
 
 static void of_files(void)
@@ -217,6 +276,7 @@ void posix_times(void)
 {
     setting();
     in_order();
+    of_accesses();
     of_files();
     of_directories();
     of_new();
