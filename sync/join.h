@@ -21,7 +21,8 @@ int join_init(const char *path, const void *secret, size_t secret_len, const str
 
 /* Makes ${path} a new device of the vault on ${store}: recovery slot -> epoch keys; roster verified up to the genesis (its hash is the vault
  * id); new device keys; our roster record (signed with the recovery key) and key box put on the store; then all batches are replayed. The store
- * with its login is added to the new vault's list. Nothing is left at ${path} on failure. ${progress} may be NULL.
+ * with its login is added to the new vault's list. Nothing is left at ${path} on failure; what a clone to the same ${path}
+ * that was killed has left beside it is taken away. ${progress} may be NULL.
  * On success ${why} (200 bytes, or NULL) may hold a line, too: the store does not show all yet (the next pull will see).
  * ERR_EXIST (${path} is there and not an empty directory), ERR_WRONGKEY (wrong vault code), ERR_NOTOURS (no vault on the store), ERR_NET..., ERR_AUTH/ERR_FORMAT (damaged store). */
 int join_clone(const char *path, struct store *store, const char *url,

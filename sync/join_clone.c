@@ -15,12 +15,18 @@
 #include <fcntl.h>
 #include <ftw.h>
 #include <libgen.h>
+#include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
-#define NFTW_FDS 16
+#define NFTW_FDS      16
+#define TEMP_MARK     ".clone-" /* PATH.clone-, and digits: the directory beside PATH */
+#define TEMP_DIGITS   12u
+#define TEMP_ATTEMPTS 5
 
 struct cloning {
     const char *path, *url, *device_name;
@@ -34,7 +40,8 @@ struct cloning {
     void *ctx;
     char *why;
 
-    char *temp; /* the directory beside */
+    char *temp;  /* the directory beside */
+    int temp_fd; /* it, locked; -1: not made */
     uint8_t vault_id[32];
     struct keyring *keyring;
     uint8_t *recovery_seed; /* secret_alloc */
@@ -76,26 +83,105 @@ static int check_place(struct cloning *c)
     return err;
 }
 
+static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+    (void)remove(path);
+    return 0;
+}
+
+static void remove_tree(const char *path)
+{
+    (void)nftw(path, remove_one, NFTW_FDS, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
+}
+
+/* The path without '/' at its end; NULL: out of memory. */
+static char *plain_path(const char *path)
+{
+    char *copy = strdup(path);
+    for (size_t len = copy ? strlen(copy) : 0; len > 1 && copy[len - 1] == '/'; len--)
+        copy[len - 1] = '\0';
+    return copy;
+}
+
+/* Is ${name} that of a directory beside ${base}? */
+static bool is_temp_name(const char *name, const char *base)
+{
+    size_t len = strlen(base), mark = strlen(TEMP_MARK);
+    return strncmp(name, base, len) == 0 && strncmp(name + len, TEMP_MARK, mark) == 0 &&
+           strlen(name + len + mark) == TEMP_DIGITS &&
+           strspn(name + len + mark, "0123456789abcdef") == TEMP_DIGITS;
+}
+
+/* A clone holds the lock of its directory as long as it works in it: without one it was killed. */
+static void remove_stale(const char *path)
+{
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0)
+        return;
+    if (flock(fd, LOCK_EX | LOCK_NB) == 0)
+        remove_tree(path);
+    close(fd);
+}
+
+/* What earlier clones to the same place left when they were killed. */
+static int sweep(struct cloning *c)
+{
+    char *copy = plain_path(c->path), *place = copy ? strdup(copy) : NULL, *stale;
+    if (!place) {
+        free(copy);
+        return ERR_NOMEM;
+    }
+    const char *base = basename(copy), *parent = dirname(place);
+    DIR *dir = opendir(parent);
+    for (struct dirent *d; dir && (d = readdir(dir));)
+        if (is_temp_name(d->d_name, base) && asprintf(&stale, "%s/%s", parent, d->d_name) >= 0) {
+            remove_stale(stale);
+            free(stale);
+        }
+    if (dir)
+        closedir(dir);
+    free(place);
+    free(copy);
+    return 0;
+}
+
 static int make_temp_name(struct cloning *c)
 {
-    uint8_t random[6];
-    char *path = strdup(c->path);
+    uint8_t random[TEMP_DIGITS / 2];
+    char hex[TEMP_DIGITS + 1];
+    char *path = plain_path(c->path);
     if (!path)
         return ERR_NOMEM;
-    for (size_t len = strlen(path); len > 1 && path[len - 1] == '/'; len--)
-        path[len - 1] = '\0';
     secret_random(random, sizeof(random));
-    if (asprintf(&c->temp, "%s.clone-%02x%02x%02x%02x%02x%02x", path, random[0], random[1],
-                 random[2], random[3], random[4], random[5]) < 0)
+    sodium_bin2hex(hex, sizeof(hex), random, sizeof(random));
+    free(c->temp);
+    if (asprintf(&c->temp, "%s" TEMP_MARK "%s", path, hex) < 0)
         c->temp = NULL;
     free(path);
     return c->temp ? 0 : ERR_NOMEM;
 }
 
-static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
+/* Makes the directory beside and locks it. Another clone that takes it for a left one in between has the lock or has removed it:
+ * then it is done again under another name. */
+static int make_temp(struct cloning *c)
 {
-    (void)remove(path);
-    return 0;
+    struct stat by_name, by_fd;
+    for (int attempt = 0; attempt < TEMP_ATTEMPTS; attempt++) {
+        int err = make_temp_name(c);
+        if (err)
+            return err;
+        if (mkdir(c->temp, 0700) != 0)
+            return explain(c, err_from_errno(errno), "the directory for it cannot be made");
+        c->temp_fd = open(c->temp, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        if (c->temp_fd >= 0 && flock(c->temp_fd, LOCK_EX | LOCK_NB) == 0 &&
+            fstat(c->temp_fd, &by_fd) == 0 && lstat(c->temp, &by_name) == 0 &&
+            by_fd.st_ino == by_name.st_ino && by_fd.st_dev == by_name.st_dev)
+            return 0;
+        if (c->temp_fd >= 0)
+            close(c->temp_fd);
+        c->temp_fd = -1;
+    }
+    return ERR_IO;
 }
 
 static int rename_into_place(struct cloning *c)
@@ -186,14 +272,16 @@ static int join_roster(struct cloning *c)
 
 static int make_vault(struct cloning *c)
 {
-    struct vault_new params = {.path = c->temp,
-                               .vault_id = c->vault_id,
+    struct vault_new params = {.vault_id = c->vault_id,
                                .keyring = c->keyring,
                                .secret = c->secret,
                                .secret_len = c->secret_len,
                                .cost = c->cost};
     report(c, "making the vault", 0, 0);
-    int err = vault_create(&params);
+    int err = make_temp(c);
+    params.path = c->temp;
+    if (!err)
+        err = vault_create(&params);
     keyring_free(c->keyring); /* the vault brings its own, and guarded memory is scarce */
     c->keyring = NULL;
     if (!err)
@@ -254,7 +342,7 @@ static int run(struct cloning *c, const uint8_t code[CODE_LEN])
 {
     int err = check_place(c);
     if (!err)
-        err = make_temp_name(c);
+        err = sweep(c);
     if (!err)
         err = read_header(c);
     if (!err)
@@ -278,8 +366,10 @@ static void finish(struct cloning *c, int err)
 {
     if (c->vault)
         (void)close_vault(c);
-    if (err && c->temp)
-        (void)nftw(c->temp, remove_one, NFTW_FDS, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
+    if (err && c->temp_fd >= 0)
+        remove_tree(c->temp);
+    if (c->temp_fd >= 0)
+        close(c->temp_fd);
     free(c->temp);
     roster_free(c->roster);
     sign_keys_free(c->recovery_keys);
@@ -306,7 +396,8 @@ int join_clone(const char *path, struct store *store, const char *url,
                         .cost = cost,
                         .progress = progress,
                         .ctx = ctx,
-                        .why = why};
+                        .why = why,
+                        .temp_fd = -1};
     bytes_out_init(&c.recovery);
     if (why)
         why[0] = '\0';

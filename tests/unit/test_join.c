@@ -7,6 +7,10 @@
 #include "sync/pull.h"
 #include "sync/push.h"
 
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/wait.h>
+
 static uint8_t code[CODE_LEN], other_code[CODE_LEN];
 
 static int prepare(struct device *d, const char *folder, char why[200])
@@ -159,6 +163,27 @@ static int clone(const char *name, const char *folder, const uint8_t *with, char
     int err = clone_to(name, s, folder, with, why, &d);
     store_close(s);
     return err;
+}
+
+/* Killed at its ${at}th call of the store. True: it was. */
+static bool clone_killed(const char *name, const char *folder, long at)
+{
+    struct fault f;
+    struct device d;
+    char why[200];
+    struct store *real = folder_open(folder);
+    fault_init(&f, real);
+    f.countdown = at;
+    f.dies = true;
+    pid_t pid = fork();
+    if (pid == 0) {
+        secret_init();
+        _exit(clone_to(name, &f.s, folder, code, why, &d) ? 1 : 0);
+    }
+    int status = 0;
+    CHECK(waitpid(pid, &status, 0) == pid);
+    store_close(real);
+    return WIFEXITED(status) && WEXITSTATUS(status) == 9;
 }
 
 static int left_over(void)
@@ -368,6 +393,33 @@ static void test_mirror(struct device *d)
     store_close(h[1].store);
 }
 
+/* What killed clones left is taken away by the next one to the same place; what one holds that still works, and what only has a
+ * similar name, is not. */
+static void test_killed(void)
+{
+    char why[200];
+    long at = 0;
+    while (clone_killed("killed", "s1", at))
+        at++;
+    CHECK(at > 4);
+    CHECK_EQ(shell("test -e killed/vault && ! test -e killed.clone-*"), 0); /* it came through */
+    CHECK_EQ(shell("rm -r killed && mkdir killed.clone-0123456789ab killed.clone-notes "
+                   "killed2.clone-0123456789ab && echo x >killed.clone-0123456789ab/index"),
+             0);
+    CHECK(clone_killed("killed", "s1", at - 1));
+    CHECK_EQ(shell("test ! -e killed.clone-0123456789ab"), 0);
+    CHECK_EQ(shell("mkdir killed.clone-ba9876543210"), 0);
+    snprintf(why, sizeof(why), "%s/killed.clone-ba9876543210", fixture_base);
+    int fd = open(why, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    CHECK(fd >= 0 && flock(fd, LOCK_EX) == 0);
+    CHECK_EQ(clone("killed", "s1", code, why), 0);
+    CHECK_EQ(
+        shell("test \"$(echo killed*)\" = 'killed killed.clone-ba9876543210 killed.clone-notes "
+              "killed2.clone-0123456789ab'"),
+        0);
+    close(fd);
+}
+
 int main(void)
 {
     struct device d = {0}, other = {0};
@@ -384,6 +436,7 @@ int main(void)
     test_damage();
     test_clone(&d);
     test_mirror(&d);
+    test_killed();
     device_close(&d);
     fixture_rm(fixture_base);
     return check_done();
