@@ -4,6 +4,7 @@
 #include "crypto/log.h"
 #include "crypto/pagevfs_file.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
@@ -208,6 +209,50 @@ int pagevfs_sync(sqlite3 *connection)
     if (rc == SQLITE_OK && wal != NULL)
         rc = pagevfs_wal_sync(wal);
     return pagevfs_err(rc);
+}
+
+static int transaction_pages(sqlite3 *connection, uint64_t *pages)
+{
+    sqlite3_stmt *stmt = NULL;
+    int rc = sqlite3_prepare_v2(connection, "PRAGMA page_count", -1, &stmt, NULL);
+    if (rc == SQLITE_OK && (rc = sqlite3_step(stmt)) == SQLITE_ROW) {
+        *pages = (uint64_t)sqlite3_column_int64(stmt, 0);
+        rc = SQLITE_OK;
+    }
+    sqlite3_finalize(stmt);
+    return rc == SQLITE_OK ? 0 : pagevfs_err(rc);
+}
+
+/* Beyond the end of the file, whose size stays: SQLite asks for that. */
+static int reserve_main(struct pagevfs_db *db, uint64_t bytes)
+{
+    const uint64_t from = db->reserved > db->size ? db->reserved : db->size;
+    if (bytes <= from)
+        return 0;
+    int e = pagevfs_file_reserve(db->fd, from, bytes, true);
+    if (e == 0)
+        db->reserved = bytes;
+    return e == ENOSPC ? ERR_NOSPACE : 0;
+}
+
+int pagevfs_reserve(sqlite3 *connection, uint64_t more, uint64_t log)
+{
+    struct pagevfs_db *db = pagevfs_vfs_db(connection);
+    uint64_t pages = 0;
+
+    if (db == NULL)
+        return ERR_MISUSE;
+    if (db->read_only)
+        return ERR_ROFS;
+    sqlite3_mutex_enter(sqlite3_db_mutex(connection));
+    int err = transaction_pages(connection, &pages);
+    if (err == 0)
+        err = reserve_main(db, pages * PAGEVFS_FILE_PAGE + more);
+    if ((err == 0 || err == ERR_NOSPACE) && log > 0 && db->wal != NULL &&
+        pagevfs_wal_reserve(db->wal, log) == ENOSPC)
+        err = ERR_NOSPACE;
+    sqlite3_mutex_leave(sqlite3_db_mutex(connection));
+    return err;
 }
 
 int pagevfs_checkpoint(sqlite3 *connection)

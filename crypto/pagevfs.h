@@ -57,7 +57,14 @@ int pagevfs_close(sqlite3 *db);
 /* Makes every commit so far durable: fsync of the log (what a checkpoint wrote is durable already). Does not hold up
  * other threads' statements while the disk works. ERR_IO is final. */
 int pagevfs_sync(sqlite3 *db);
-/* Copies the log into the database and truncates the log; durable when it returns. ERR_LOCKED: a transaction or a
+/*
+ * Sees to it that the disk has room for the database as it is in the open transaction and ${more} bytes beyond, and for
+ * ${log} bytes of log, and keeps it: from then on a checkpoint of what is committed needs no room that is not there,
+ * and neither does a commit that fits into ${log} after a checkpoint. A log that has such room keeps it when it
+ * is emptied and when the database is closed. 0 also where the file system cannot reserve. ERR_NOSPACE: not all of it.
+ */
+int pagevfs_reserve(sqlite3 *db, uint64_t more, uint64_t log);
+/* Copies the log into the database and empties the log; durable when it returns. ERR_LOCKED: a transaction or a
  * statement is open. ERR_NOSPACE: nothing is lost, the log stays. */
 int pagevfs_checkpoint(sqlite3 *db);
 /* Bytes in the log now. */

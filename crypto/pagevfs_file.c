@@ -115,6 +115,18 @@ int pagevfs_file_truncate(struct pagevfs_db *db, int fd, uint64_t size)
     return rc == 0 ? SQLITE_OK : write_error(db, errno, SQLITE_IOERR_TRUNCATE);
 }
 
+int pagevfs_file_reserve(int fd, uint64_t from, uint64_t to, bool keep_size)
+{
+    int rc;
+
+    do {
+        rc = fallocate(fd, keep_size ? FALLOC_FL_KEEP_SIZE : 0, (off_t)from, (off_t)(to - from));
+    } while (rc != 0 && errno == EINTR);
+    if (rc == 0)
+        return 0;
+    return errno == EDQUOT || errno == EFBIG ? ENOSPC : errno;
+}
+
 static int sync_folder(const char *path)
 {
     const char *slash = strrchr(path, '/');

@@ -36,12 +36,13 @@ struct pagevfs_place {
 };
 
 struct pagevfs_db {
-    int fd;         /* the main file; holds the lock */
-    bool read_only; /* nothing on the disk may change */
-    bool created;   /* this open made the main file */
-    bool torn_head; /* page 1 does not verify, but a log of ours is there: see pagevfs_main.c */
-    uint64_t size;  /* bytes of the main file; nobody else changes it */
-    uint8_t *key;   /* secret_alloc */
+    int fd;            /* the main file; holds the lock */
+    bool read_only;    /* nothing on the disk may change */
+    bool created;      /* this open made the main file */
+    bool torn_head;    /* page 1 does not verify, but a log of ours is there: see pagevfs_main.c */
+    uint64_t size;     /* bytes of the main file; nobody else changes it */
+    uint64_t reserved; /* bytes of it that have disk space, as far as pagevfs_reserve knows */
+    uint8_t *key;      /* secret_alloc */
     uint8_t file_id[32];
     uint8_t pool[170 * SEAL_NONCE]; /* random bytes for nonces; used ones are wiped */
     size_t pool_used;
@@ -80,6 +81,8 @@ int pagevfs_file_read(struct pagevfs_db *db, int fd, void *p, size_t len, uint64
 /* All of ${len} bytes. SQLITE_FULL when there is no room, SQLITE_IOERR_WRITE; part may then be written. */
 int pagevfs_file_write(struct pagevfs_db *db, int fd, const void *p, size_t len, uint64_t off);
 int pagevfs_file_truncate(struct pagevfs_db *db, int fd, uint64_t size);
+/* Disk space for the bytes from ${from} to ${to}. 0, ENOSPC (part of it may be there), or another errno where it cannot be done. */
+int pagevfs_file_reserve(int fd, uint64_t from, uint64_t to, bool keep_size);
 /* fdatasync, and with ${dir} also fsync of the folder. A failure is final for ${db}. May be called without the
  * connection's mutex. SQLITE_OK, SQLITE_IOERR_FSYNC. */
 int pagevfs_file_sync(struct pagevfs_db *db, int fd, bool dir);
@@ -102,6 +105,10 @@ int pagevfs_wal_flush(struct pagevfs_wal *wal);
 /* Makes everything that was flushed durable. Without the connection's mutex, if the caller wishes. */
 int pagevfs_wal_sync(struct pagevfs_wal *wal);
 uint64_t pagevfs_wal_size(const struct pagevfs_wal *wal);
+/* Room for ${bytes} of the log that stays when it is emptied. As pagevfs_file_reserve. Under the connection's mutex. */
+int pagevfs_wal_reserve(struct pagevfs_wal *wal, uint64_t bytes);
+/* True if the file is to be kept when the database is closed. */
+bool pagevfs_wal_keeps(const struct pagevfs_wal *wal);
 
 /* pagevfs_vfs.c: the VFS. What pagevfs_open hands to xOpen, on the same thread. */
 struct pagevfs_vfs_request {

@@ -132,8 +132,10 @@ static int main_truncate(sqlite3_file *file, sqlite3_int64 size)
     if (want >= db->size)
         return fill_up_to(db, want / PAGE + 1);
     int rc = pagevfs_file_truncate(db, db->fd, want);
-    if (rc == SQLITE_OK)
+    if (rc == SQLITE_OK) {
         db->size = want;
+        db->reserved = 0; /* went with what was cut */
+    }
     return rc;
 }
 
@@ -171,11 +173,19 @@ static int main_check_reserved(sqlite3_file *file, int *reserved)
 
 static int main_control(sqlite3_file *file, int op, void *arg)
 {
-    (void)file;
-    if (op != SQLITE_FCNTL_VFSNAME)
+    const struct pagevfs_db *db = ((struct pagevfs_handle *)file)->db;
+
+    switch (op) {
+    case SQLITE_FCNTL_VFSNAME:
+        *(char **)arg = sqlite3_mprintf("%s", PAGEVFS_FILE_NAME);
+        return SQLITE_OK;
+    case SQLITE_FCNTL_PERSIST_WAL: /* asked at close: is the log's file to stay? */
+        if (*(int *)arg < 0)
+            *(int *)arg = db->wal != NULL && pagevfs_wal_keeps(db->wal);
+        return SQLITE_OK;
+    default:
         return SQLITE_NOTFOUND;
-    *(char **)arg = sqlite3_mprintf("%s", PAGEVFS_FILE_NAME);
-    return SQLITE_OK;
+    }
 }
 
 static int main_sector_size(sqlite3_file *file)

@@ -13,6 +13,10 @@
  * Writes at the end of the log are held back and written together, up to BUFFER bytes at a time and always before
  * the write that completes a commit returns: SQLite counts a commit as made when that write succeeds, so an error
  * must not come later.
+ *
+ * A log with room of its own (pagevfs_wal_reserve) is not cut when SQLite empties it: its head is zeroed, and what follows
+ * counts for nothing. SQLite empties it when the database has all of it durably, so it does no harm if the old
+ * head is back after a power cut.
  */
 #include "crypto/log.h"
 #include "crypto/pagevfs_file.h"
@@ -21,6 +25,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define RECORD(len) (SEAL_NONCE + (len) + SEAL_TAG)
@@ -40,7 +45,10 @@ struct pagevfs_wal {
     bool commit;           /* the last header written is of a frame that commits */
     atomic_bool dirty;     /* written since the last sync */
     atomic_bool new_name;  /* its folder was not synced yet by us; changed under db->sync */
-    _Atomic uint64_t size; /* bytes on the disk */
+    _Atomic uint64_t size; /* bytes of the log on the disk */
+    uint64_t file_size; /* of its file; what is beyond ${size} is room, or left from older logs */
+    uint64_t keep;      /* the file is not cut below this; 0: no room is kept */
+    bool reserved;      /* ${keep} bytes have disk space */
     uint64_t tail; /* the frame after the last one whose header and page were written in turn */
     uint64_t head_frame;    /* the frame whose header was written last, its page not yet */
     uint8_t generation[8];  /* salts of the file header */
@@ -95,6 +103,8 @@ static int write_through(struct pagevfs_wal *wal, const uint8_t *p, size_t len, 
 
     if (rc == SQLITE_OK && at + len > wal->size)
         wal->size = at + len;
+    if (rc == SQLITE_OK && at + len > wal->file_size)
+        wal->file_size = at + len;
     atomic_store(&wal->dirty, true);
     return rc;
 }
@@ -230,7 +240,7 @@ static bool fetch(struct pagevfs_wal *wal, uint64_t at, size_t len, int *rc)
     *rc = SQLITE_OK;
     if (wal->held > 0 && at + len > wal->held_at)
         *rc = pagevfs_wal_flush(wal);
-    if (*rc == SQLITE_OK && wal->fd >= 0)
+    if (*rc == SQLITE_OK && wal->fd >= 0 && at + len <= wal->size)
         *rc = pagevfs_file_read(wal->db, wal->fd, wal->scratch, len, at, &got);
     if (*rc == SQLITE_OK && got < len)
         *rc = SQLITE_IOERR_SHORT_READ;
@@ -333,6 +343,25 @@ static int wal_file_size(sqlite3_file *file, sqlite3_int64 *size)
     return SQLITE_OK;
 }
 
+static int cut(struct pagevfs_wal *wal, uint64_t want)
+{
+    static const uint8_t no_head[DISK_HEAD];
+    const uint64_t file_want = want > wal->keep ? want : wal->keep;
+    int rc = SQLITE_OK;
+
+    if (want < DISK_HEAD && wal->keep > 0 && wal->file_size >= DISK_HEAD)
+        rc = pagevfs_file_write(wal->db, wal->fd, no_head, sizeof(no_head), 0);
+    if (rc == SQLITE_OK && file_want < wal->file_size) {
+        rc = pagevfs_file_truncate(wal->db, wal->fd, file_want);
+        if (rc == SQLITE_OK)
+            wal->file_size = file_want;
+    }
+    if (rc == SQLITE_OK)
+        wal->size = want;
+    atomic_store(&wal->dirty, true);
+    return rc;
+}
+
 static int wal_truncate(sqlite3_file *file, sqlite3_int64 size)
 {
     struct pagevfs_wal *wal = ((struct pagevfs_handle *)file)->wal;
@@ -341,12 +370,8 @@ static int wal_truncate(sqlite3_file *file, sqlite3_int64 size)
     if (wal->db->read_only)
         return SQLITE_READONLY;
     int rc = pagevfs_wal_flush(wal);
-    if (rc == SQLITE_OK && want < wal->size) {
-        rc = pagevfs_file_truncate(wal->db, wal->fd, want);
-        if (rc == SQLITE_OK)
-            wal->size = want;
-        atomic_store(&wal->dirty, true);
-    }
+    if (rc == SQLITE_OK && want < wal->size)
+        rc = cut(wal, want);
     wal->tail = wal->head_frame = NO_FRAME;
     return rc;
 }
@@ -376,6 +401,28 @@ static int wal_sync(sqlite3_file *file, int flags)
     (void)flags;
     int rc = pagevfs_wal_flush(wal);
     return rc == SQLITE_OK ? pagevfs_wal_sync(wal) : rc;
+}
+
+int pagevfs_wal_reserve(struct pagevfs_wal *wal, uint64_t bytes)
+{
+    struct stat st;
+
+    if (wal->fd < 0 || (wal->reserved && bytes <= wal->keep))
+        return 0;
+    int e = pagevfs_file_reserve(wal->fd, 0, bytes, false);
+    if (e != 0 && e != ENOSPC)
+        return e;
+    /* What there was of it is ours, too. */
+    if (fstat(wal->fd, &st) == 0)
+        wal->file_size = (uint64_t)st.st_size;
+    wal->keep = bytes;
+    wal->reserved = e == 0;
+    return e;
+}
+
+bool pagevfs_wal_keeps(const struct pagevfs_wal *wal)
+{
+    return wal->keep > 0;
 }
 
 uint64_t pagevfs_wal_size(const struct pagevfs_wal *wal)
@@ -448,6 +495,17 @@ const sqlite3_io_methods pagevfs_wal_methods = {
     .xDeviceCharacteristics = wal_characteristics,
 };
 
+/* An emptied log has a head of zeroes, and its room behind it. */
+static bool is_emptied(const struct pagevfs_wal *wal)
+{
+    static const uint8_t no_head[DISK_HEAD];
+    uint8_t head[DISK_HEAD];
+    size_t got;
+
+    return pagevfs_file_read(wal->db, wal->fd, head, sizeof(head), 0, &got) == SQLITE_OK &&
+           got == sizeof(head) && memcmp(head, no_head, sizeof(head)) == 0;
+}
+
 int pagevfs_wal_open(struct pagevfs_db *db, const char *path, struct pagevfs_wal **out)
 {
     struct pagevfs_wal *wal = calloc(1, sizeof(*wal));
@@ -471,7 +529,8 @@ int pagevfs_wal_open(struct pagevfs_db *db, const char *path, struct pagevfs_wal
     }
     if (wal->fd >= 0) {
         off_t size = lseek(wal->fd, 0, SEEK_END);
-        wal->size = size > 0 ? (uint64_t)size : 0;
+        wal->file_size = size > 0 ? (uint64_t)size : 0;
+        wal->size = is_emptied(wal) ? 0 : wal->file_size;
         wal->dirty = wal->size > 0; /* what a killed process wrote may not be on the disk yet */
     }
     db->wal = wal;

@@ -42,16 +42,6 @@ static uint64_t now_ms(void)
     return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
 }
 
-static void reclaim_lock(void *ctx)
-{
-    vault_reclaim_wrlock(ctx);
-}
-
-static void reclaim_unlock(void *ctx)
-{
-    vault_reclaim_unlock(ctx);
-}
-
 static bool disk_failed(const struct committer *c)
 {
     return index_failed(vault_index(c->vault)) || segment_failed(vault_segments(c->vault));
@@ -78,8 +68,7 @@ static void commit(struct committer *c)
 static void checkpoint(struct committer *c)
 {
     c->checkpointed = now_ms();
-    if (judge(c, index_checkpoint(vault_index(c->vault), reclaim_lock, reclaim_unlock, c->vault)) ==
-        ERR_OK)
+    if (judge(c, vault_checkpoint(c->vault)) == ERR_OK)
         c->committed = false;
 }
 
@@ -121,7 +110,11 @@ static unsigned step(struct committer *c, bool nudged)
         c->waiting_since = now;
     if (index_full(ix)) {
         if (now - c->tried_full >= FULL_MS) {
-            commit(c);
+            c->waiting_since = 0;
+            if (ops || c->error == ERR_NOSPACE)
+                checkpoint(c);
+            else
+                (void)judge(c, index_commit(ix)); /* looks whether there is room */
             c->tried_full = now_ms();
         }
     } else if (c->waiting_since && (nudged || ops > OPS_MAX || notes > NOTES_MAX ||

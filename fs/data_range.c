@@ -33,10 +33,27 @@ static int change_range(struct index *ix, struct inode *inode, bool punch, bool 
     return !err && punch ? index_map_punch(ix, inode->ino, off, len) : err;
 }
 
-int data_fallocate(struct vault *v, uint64_t ino, int mode, uint64_t off, uint64_t len)
+static int try_range(struct vault *v, uint64_t ino, bool punch, bool grow, uint64_t off,
+                     uint64_t len)
 {
     struct index *ix = vault_index(v);
     struct inode inode;
+
+    index_lock(ix);
+    int err = tree_op_file(ix, ino, &inode);
+    bool changes = !err && (punch || (grow && off + len > inode.size));
+    if (changes)
+        err = tree_op_begin(v, !grow, 0);
+    if (err || !changes) {
+        index_unlock(ix);
+        return err;
+    }
+    return tree_op_end(v, change_range(ix, &inode, punch, grow, off, len));
+}
+
+int data_fallocate(struct vault *v, uint64_t ino, int mode, uint64_t off, uint64_t len)
+{
+    unsigned tries = 0;
     bool punch = mode & (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE);
     bool grow = !(mode & FALLOC_FL_KEEP_SIZE);
 
@@ -60,16 +77,10 @@ int data_fallocate(struct vault *v, uint64_t ino, int mode, uint64_t off, uint64
     int err = punch ? ERR_OK : check_room(v, len);
     if (err)
         return err;
-    index_lock(ix);
-    err = tree_op_file(ix, ino, &inode);
-    bool changes = !err && (punch || (grow && off + len > inode.size));
-    if (changes)
-        err = tree_op_begin(v, !grow, 0);
-    if (err || !changes) {
-        index_unlock(ix);
-        return err;
-    }
-    return tree_op_end(v, change_range(ix, &inode, punch, grow, off, len));
+    do
+        err = try_range(v, ino, punch, grow, off, len);
+    while (tree_op_more_room(v, err, !grow, &tries));
+    return err;
 }
 
 /* The rows from *off on; *size is the file's. */

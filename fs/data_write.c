@@ -69,6 +69,18 @@ static int map(struct writing *w, struct inode *inode)
     return err;
 }
 
+/* Extents that nothing will refer to give their room back at once; their heads stay, for the log is read past them. */
+static int abandon(struct writing *w, int err)
+{
+    for (size_t i = 0; i < w->n; i++) {
+        struct extent *e = &w->extents[i];
+        if (e->at.seg != 0)
+            segment_punch(vault_segments(w->v), e->at, seal_size(e->len));
+        *e = (struct extent){0};
+    }
+    return err;
+}
+
 static int write_extents(struct writing *w, const uint8_t *buf)
 {
     struct index *ix = vault_index(w->v);
@@ -76,14 +88,14 @@ static int write_extents(struct writing *w, const uint8_t *buf)
 
     int err = append(w, buf);
     if (err)
-        return err;
+        return abandon(w, err);
     index_lock(ix);
     err = tree_op_file(ix, w->ino, &inode);
     if (!err)
         err = tree_op_begin(w->v, false, w->n > FEW ? w->n * NOTES_EXTENT : 0);
     if (err) {
         index_unlock(ix);
-        return err;
+        return abandon(w, err);
     }
     return tree_op_end(w->v, map(w, &inode));
 }
@@ -108,11 +120,15 @@ int data_write(struct vault *v, uint64_t ino, uint64_t off, const uint8_t *buf, 
         if (!w.extents)
             return ERR_NOMEM;
     }
-    /* Shared with other writers and with readers; but reclaiming, which drops segments that the index says nothing of,
-     * must not run between the append and the map. */
-    vault_reclaim_rdlock(v);
-    int err = write_extents(&w, buf);
-    vault_reclaim_unlock(v);
+    unsigned tries = 0;
+    int err;
+    do {
+        /* Shared with other writers and with readers; but reclaiming, which drops segments that the index says nothing
+         * of, must not run between the append and the map. */
+        vault_reclaim_rdlock(v);
+        err = write_extents(&w, buf);
+        vault_reclaim_unlock(v);
+    } while (tree_op_more_room(v, err, false, &tries));
     if (w.extents != few)
         free(w.extents);
     return err;

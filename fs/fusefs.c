@@ -32,6 +32,15 @@ void fusefs_stop(struct fusefs *fs)
     fusefs_session_post(fs, FUSEFS_EVENT_STOP);
 }
 
+/* What a full disk leaves to the next mount is harmless: nobody can reach it. */
+static int reap_all(struct vault *vault)
+{
+    int err = tree_reap_all(vault);
+    if (err == ERR_NOSPACE)
+        log_warn("unlinked files stay until the disk has room");
+    return err == ERR_NOSPACE ? 0 : err;
+}
+
 int fusefs_mount(struct fusefs **out, struct vault *vault, const struct fusefs_options *options,
                  char *why)
 {
@@ -49,7 +58,7 @@ int fusefs_mount(struct fusefs **out, struct vault *vault, const struct fusefs_o
     err = fs->wake < 0 || !fs->lookup ? ERR_NOMEM : 0;
     /* Before the mount: afterwards a file may be open without a name and must stay. */
     if (err == 0 && !fs->read_only)
-        err = tree_reap_all(vault);
+        err = reap_all(vault);
     if (err == 0)
         err = fusefs_mount_on(fs, options, why);
     if (err == 0) {
@@ -133,7 +142,7 @@ int fusefs_run(struct fusefs *fs, void (*ready)(void *ctx), void *ctx)
     fusefs_loop_stop(fs->loop);
     /* The kernel gives no references back when a mount ends: nothing is open any more. */
     if (!fs->read_only && !vault_read_only(fs->vault)) {
-        last = tree_reap_all(fs->vault);
+        last = reap_all(fs->vault);
         err = err < 0 ? err : last;
     }
     if (fs->committer) {

@@ -10,7 +10,6 @@
 #include <string.h>
 
 #define SMALL_ROOM (8u << 10) /* notes of a usual small operation */
-#define ROOM_SLACK (1u << 20) /* asked for at once, so that most operations ask for nothing */
 #define NOTES_HIGH (1u << 20) /* buffered notes that are appended without being asked */
 #define GROUP_MAX  (SEGMENT_NOTE_MAX - NOTE_GROUP_HEAD)
 
@@ -37,6 +36,11 @@ bool index_failed(struct index *ix)
 bool index_full(struct index *ix)
 {
     return atomic_load(&ix->full);
+}
+
+uint64_t index_reclaimable(struct index *ix)
+{
+    return atomic_load_explicit(&ix->dead_bytes, memory_order_relaxed);
 }
 
 /* ---- opening ---- */
@@ -148,6 +152,9 @@ int index_close(struct index *ix)
         /* On a full disk the log keeps what the database could not take. */
         if (!err && checkpoint_err != ERR_NOSPACE)
             err = checkpoint_err;
+        /* Who opens a full disk needs room for a segment, to delete: it cuts this one's off, and takes it. */
+        if (index_full(ix))
+            segment_keep_room(ix->segments);
     }
     int close_err = close_database(ix);
     free_index(ix);
@@ -173,24 +180,6 @@ int index_change(const struct index *ix)
     return atomic_load_explicit(&ix->failed, memory_order_relaxed) ? ERR_IO : 0;
 }
 
-/* Sets room in the log aside, so that what is done and answered can be made durable on a full disk, too. */
-static int hold_room(struct index *ix, size_t room, size_t reserve)
-{
-    const size_t need = index_note_room(ix->notes.len + room) + reserve;
-    if (need <= ix->held)
-        return 0;
-    const size_t before = ix->appending ? index_note_room(ix->appending) : 0;
-    size_t held = need + ROOM_SLACK;
-    int err = segment_hold(ix->segments, before + held);
-    if (err == ERR_NOSPACE) {
-        held = need;
-        err = segment_hold(ix->segments, before + held);
-    }
-    if (!err)
-        ix->held = held;
-    return err;
-}
-
 int index_begin(struct index *ix, unsigned origin, size_t room)
 {
     const bool frees = origin & INDEX_FREES;
@@ -210,7 +199,7 @@ int index_begin(struct index *ix, unsigned origin, size_t room)
         if (err)
             return err == ERR_NOSPACE ? err : ERR_ROFS;
     }
-    int err = hold_room(ix, room ? room : SMALL_ROOM, frees ? 0 : INDEX_FREES_RESERVE);
+    int err = index_room_hold(ix, room ? room : SMALL_ROOM, frees);
     if (err)
         return err == ERR_NOSPACE ? err : ERR_ROFS;
     ix->origin = origin;
@@ -233,6 +222,7 @@ void index_end(struct index *ix)
         ix->notes.bad = false;
     } else {
         note_group_end(&ix->notes, ix->group_mark);
+        index_room_used(ix, ix->notes.len - ix->group_mark);
     }
     ix->origin = 0;
     ix->tried_full = false;

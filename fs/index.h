@@ -6,10 +6,12 @@
  * changes durable, and the database is a checkpoint of it.* After a crash, opening replays the log from the position
  * that the last commit wrote down; the replayed notes call the same functions that made them. [index-replay]
  *
- * A full disk: the log has room reserved for small operations before they are begun (index_begin), so what was
- * answered is kept. A commit that meets a full disk is rolled back by SQLite; the index then replays its log into a
- * new transaction (all of it is on disk, nothing is lost), goes "full" - index_begin answers ERR_NOSPACE but for
- * INDEX_FREES - gives up its ballast file, and recovers by itself when there is room.
+ * A full disk: log and database have room reserved for small operations before they are begun (index_begin), so what was
+ * answered is kept. A commit that meets a full disk is rolled back by SQLite; the index then replays its log (all of it is
+ * on disk, nothing is lost) in steps that fit, goes "full" - index_begin answers ERR_NOSPACE but for INDEX_FREES -
+ * gives up its ballast file, and recovers by itself when there is room. Where not even a step fits, what is left is
+ * replayed into the open transaction, and index_checkpoint gives back first what deletions in the log have made needless.
+ * INDEX_FREES finds no room either when its reserve in the log is used up: index_checkpoint makes it new.
  * Any other failure in the middle of an operation is final: the index turns read-only (index_failed).
  *
  * Locking: index_lock is THE lock of the tree; every function here needs it but those marked [no lock]. Held for
@@ -78,6 +80,8 @@ int index_checkpoint(struct index *ix, void (*reclaim_lock)(void *), void (*recl
 void index_waiting(struct index *ix, uint64_t *ops, uint64_t *note_bytes);
 bool index_failed(struct index *ix); /* also when the segments failed [no lock] */
 bool index_full(struct index *ix);   /* [no lock] */
+/* About so many bytes of segments are dead, and a checkpoint will give them back. [no lock] */
+uint64_t index_reclaimable(struct index *ix);
 
 /* ---- inodes ---- ERR_NOENT where there is none */
 int index_inode_new(struct index *ix, uint64_t *ino); /* a number never used before */

@@ -29,7 +29,7 @@ static int remember_placed(struct index *ix, struct segment_pos pos, size_t len)
         ix->placed_cap = cap;
     }
     ix->placed[ix->placed_count++] =
-        (struct index_dead){pos.seg, pos.off, len + SEGMENT_NOTE_OVERHEAD - SEGMENT_HEAD};
+        (struct index_dead){pos.seg, pos.off, len + SEGMENT_NOTE_OVERHEAD - SEGMENT_HEAD, false};
     return 0;
 }
 
@@ -144,6 +144,7 @@ int index_reload(struct index *ix)
     ix->has_fresh = false;
     int err = index_state_load(ix);
     ix->ino_unused = ix->state.ino_next;
+    ix->eid_committed = ix->state.eid_next;
     if (!err)
         err = index_seg_load(ix);
     return err ? err : index_gone_refresh(ix);
@@ -166,17 +167,31 @@ static int write_all(struct index *ix)
     return err ? err : index_state_store(ix);
 }
 
-int index_commit_at(struct index *ix, struct segment_pos log)
+/* COMMIT; SQLITE_FULL: there is no room. */
+static int step_commit(struct index *ix)
 {
-    ix->state.log = log;
-    int err = write_all(ix);
-    if (err)
-        return err;
+    /* Without it a full disk could hold commits that no checkpoint can take into the database: SQLite's log would never
+     * get short again, and deleting would free nothing. */
+    int err = pagevfs_reserve(ix->db, 0, 0);
+    if (err == ERR_NOSPACE)
+        return SQLITE_FULL;
     int rc = sqlite3_step(ix->stmt[STMT_COMMIT]);
     if (rc != SQLITE_DONE)
         rc = sqlite3_extended_errcode(ix->db);
     sqlite3_reset(ix->stmt[STMT_COMMIT]);
+    return rc;
+}
+
+int index_commit_at(struct index *ix, struct segment_pos log, uint64_t groups)
+{
+    ix->state.log = log;
+    ix->state.groups = groups;
+    int err = write_all(ix);
+    if (err)
+        return err;
+    int rc = step_commit(ix);
     if (rc == SQLITE_DONE) {
+        ix->eid_committed = ix->state.eid_next;
         atomic_store_explicit(&ix->ops, 0, memory_order_relaxed);
         return 0;
     }
@@ -200,10 +215,10 @@ static int commit_locked(struct index *ix)
     int err = index_flush_locked(ix);
     if (err)
         return err;
-    return index_commit_at(ix, segment_tail(ix->segments));
+    return index_commit_at(ix, segment_tail(ix->segments), 0);
 }
 
-/* The same, and what has to follow a commit; leaves a transaction open. */
+/* The same, and what has to follow a commit; leaves a transaction open. ERR_NOSPACE: not all of the log is committed. */
 static int commit_and_begin(struct index *ix)
 {
     int err = commit_locked(ix);
@@ -213,9 +228,20 @@ static int commit_and_begin(struct index *ix)
     }
     if (err)
         return err;
+    ix->tried_full = false;
     if (index_full(ix))
         index_full_leave(ix);
     return index_txn_begin(ix);
+}
+
+/* flush_lock and lock held. */
+static int commit_full(struct index *ix)
+{
+    if (atomic_load(&ix->ops) != 0 || ix->tried_full)
+        return index_full_retry(ix) ? commit_and_begin(ix) : ERR_NOSPACE;
+    if (index_full_room(ix)) /* nothing waits */
+        index_full_leave(ix);
+    return 0;
 }
 
 int index_commit(struct index *ix)
@@ -227,10 +253,10 @@ int index_commit(struct index *ix)
         return err;
     pthread_mutex_lock(&ix->flush_lock);
     index_lock(ix);
-    if (index_full(ix) ? index_full_retry(ix) : atomic_load(&ix->ops) != 0)
+    if (index_full(ix))
+        err = commit_full(ix);
+    else if (atomic_load(&ix->ops) != 0)
         err = commit_and_begin(ix);
-    else if (index_full(ix))
-        err = ERR_NOSPACE;
     index_unlock(ix);
     pthread_mutex_unlock(&ix->flush_lock);
     return err;
@@ -266,7 +292,7 @@ static int collect_dead(struct index *ix, struct needless *n)
         uint64_t id = index_column(stmt, 0);
         n->last_id = id > n->last_id ? id : n->last_id;
         n->dead[n->dead_count++] = (struct index_dead){index_column(stmt, 1), index_column(stmt, 2),
-                                                       index_column(stmt, 3)};
+                                                       index_column(stmt, 3), false};
     }
     n->dead_count = index_dead_merge(n->dead, n->dead_count);
     return got;
@@ -311,10 +337,11 @@ static int drop_segment(void *ctx, uint64_t seg, uint64_t bytes)
 }
 
 /* The reclaim lock is held. */
-static void reclaim(struct index *ix, const struct needless *n)
+static void reclaim(struct index *ix, const struct needless *n, bool drop)
 {
     struct dropping d = {ix, n};
-    (void)segment_each(ix->segments, drop_segment, &d);
+    if (drop)
+        (void)segment_each(ix->segments, drop_segment, &d);
     for (size_t i = 0; i < n->dead_count; i++)
         segment_punch(ix->segments, (struct segment_pos){n->dead[i].seg, n->dead[i].off},
                       n->dead[i].len);
@@ -326,52 +353,114 @@ static int checkpoint_locked(struct index *ix, struct needless *n)
     int err = commit_locked(ix);
     if (err == ERR_NOSPACE && sqlite3_get_autocommit(ix->db)) {
         err = index_full_enter(ix, UINT64_MAX, false);
-        return err ? err : ERR_NOSPACE;
+        /* In steps it fitted, and the transaction that is open now is an empty one. */
+        if (!err)
+            err = ix->tried_full ? ERR_NOSPACE : index_run(ix, ix->stmt[STMT_COMMIT]);
     }
     if (err)
         return err;
+    ix->tried_full = false;
     err = pagevfs_checkpoint(ix->db);
     /* Without room, or while somebody reads, the commits stay in the write-ahead log. */
     if (err == ERR_NOSPACE || err == ERR_LOCKED)
         err = pagevfs_sync(ix->db);
     if (err)
         return index_fail(ix, err, "the database cannot be made durable");
+    atomic_store_explicit(&ix->dead_bytes, 0, memory_order_relaxed);
     err = collect(ix, n);
     int begin_err = index_txn_begin(ix);
     return err ? err : begin_err;
 }
 
+/* Whom index_checkpoint keeps away from places in segments. */
+struct reclaimer {
+    void (*lock)(void *), (*unlock)(void *);
+    void *ctx;
+};
+
+static void reclaim_locked(struct index *ix, const struct reclaimer *r, const struct needless *n,
+                           bool drop)
+{
+    if (r->lock)
+        r->lock(r->ctx);
+    reclaim(ix, n, drop);
+    if (r->unlock)
+        r->unlock(r->ctx);
+}
+
+/* The extents that are dead by the log alone. flush_lock and lock held. */
+static int collect_early(struct index *ix, struct needless *n)
+{
+    n->dead = calloc(ix->dead_count + 1, sizeof(*n->dead));
+    if (!n->dead)
+        return ERR_NOMEM;
+    for (size_t i = 0; i < ix->dead_count; i++)
+        if (ix->dead[i].early)
+            n->dead[n->dead_count++] = ix->dead[i];
+    return 0;
+}
+
+/*
+ * The commit has no room, but deletions wait in it: their data makes room before they are committed. True if there was any.
+ * The log must be durable up to them: after a crash it alone says that nobody needs these bytes.
+ */
+static bool reclaim_early(struct index *ix, const struct reclaimer *r)
+{
+    struct needless n = {0};
+    pthread_mutex_lock(&ix->flush_lock);
+    index_lock(ix);
+    int err = index_flush_locked(ix);
+    if (!err)
+        err = collect_early(ix, &n);
+    if (!err && n.dead_count)
+        ix->tried_full = false;
+    index_unlock(ix);
+    pthread_mutex_unlock(&ix->flush_lock);
+    if (!err && n.dead_count) {
+        n.dead_count = index_dead_merge(n.dead, n.dead_count);
+        reclaim_locked(ix, r, &n, false);
+    }
+    free(n.dead);
+    return !err && n.dead_count;
+}
+
+/* Everything but the giving back of space. */
+static int make_checkpoint(struct index *ix, struct needless *n)
+{
+    int err = index_commit(ix);
+    if (err)
+        return err;
+    /* Most of the sync outside the lock. */
+    if (pagevfs_sync(ix->db) != 0)
+        return index_fail(ix, ERR_IO, "the database cannot be made durable");
+    pthread_mutex_lock(&ix->flush_lock);
+    index_lock(ix);
+    err = checkpoint_locked(ix, n);
+    index_unlock(ix);
+    pthread_mutex_unlock(&ix->flush_lock);
+    return err;
+}
+
 int index_checkpoint(struct index *ix, void (*reclaim_lock)(void *), void (*reclaim_unlock)(void *),
                      void *ctx)
 {
+    const struct reclaimer r = {reclaim_lock, reclaim_unlock, ctx};
     if (ix->read_only)
         return 0;
     struct needless n = {0};
     pthread_mutex_lock(&ix->checkpoint_lock);
-    int err = index_commit(ix);
-    /* Most of the sync outside the lock. */
-    if (!err && pagevfs_sync(ix->db) != 0)
-        err = index_fail(ix, ERR_IO, "the database cannot be made durable");
-    if (!err) {
-        pthread_mutex_lock(&ix->flush_lock);
-        index_lock(ix);
-        err = checkpoint_locked(ix, &n);
-        index_unlock(ix);
-        pthread_mutex_unlock(&ix->flush_lock);
-    }
+    int err = make_checkpoint(ix, &n);
+    if (err == ERR_NOSPACE && reclaim_early(ix, &r))
+        err = make_checkpoint(ix, &n);
     if (!err) {
         /* Only now: a crash before the checkpoint was durable would come back to a state that still needs them. */
-        if (reclaim_lock)
-            reclaim_lock(ctx);
-        reclaim(ix, &n);
-        if (reclaim_unlock)
-            reclaim_unlock(ctx);
+        reclaim_locked(ix, &r, &n, true);
         index_lock(ix);
         index_bind(ix->stmt[STMT_DEAD_DEL], 1, n.last_id);
         if (n.dead_count)
             err = index_run(ix, ix->stmt[STMT_DEAD_DEL]);
-        if (!err && index_full(ix))
-            index_full_leave(ix);
+        if (!err)
+            index_full_leave(ix); /* before somebody else takes what became free */
         index_unlock(ix);
     }
     free(n.dead);

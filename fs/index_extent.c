@@ -44,7 +44,9 @@ static int count_in(struct index *ix, const struct extent *e)
     return index_seg_add(ix, e->at, sealed);
 }
 
-static int count_out(struct index *ix, const struct extent *e, bool moved_away)
+enum fate { STAYS, MOVED, DIED };
+
+static int count_out(struct index *ix, const struct extent *e, enum fate fate)
 {
     const uint64_t sealed = seal_size(e->len);
     if (e->pack == 0)
@@ -52,7 +54,9 @@ static int count_out(struct index *ix, const struct extent *e, bool moved_away)
     if (e->at.seg == 0)
         return 0;
     ix->state.stats.local_bytes -= sealed;
-    return moved_away ? index_seg_sub(ix, e->at, sealed) : index_seg_keep(ix, e->at, sealed);
+    if (fate == DIED)
+        return index_seg_extent_dead(ix, e->at, sealed, e->eid);
+    return fate == MOVED ? index_seg_sub(ix, e->at, sealed) : index_seg_keep(ix, e->at, sealed);
 }
 
 /* ---- changes ---- */
@@ -160,7 +164,7 @@ int index_extent_move(struct index *ix, const struct extent *e)
     now.at = e->at;
     now.pack = e->pack;
     now.pack_off = e->pack_off;
-    err = count_out(ix, &old, old.at.seg != now.at.seg || old.at.off != now.at.off);
+    err = count_out(ix, &old, old.at.seg != now.at.seg || old.at.off != now.at.off ? MOVED : STAYS);
     if (!err)
         err = count_in(ix, &now);
     if (!err && index_log(ix))
@@ -198,5 +202,5 @@ int index_extent_unref(struct index *ix, uint64_t eid)
     if (err || e.refs > 1)
         return err;
     ix->state.stats.extents--;
-    return count_out(ix, &e, true);
+    return count_out(ix, &e, DIED);
 }

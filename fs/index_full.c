@@ -1,8 +1,11 @@
 /*
  * Living with a full disk. [index-full]
  *
- * The ballast is space that belongs to us while all is well. Given back when a commit finds no room, it is what lets the
- * log be taken into the database, in small steps, so that deleting can free more.
+ * While all is well some space is ours in advance: in the log for notes of deletions, in the database for its pages, in
+ * SQLite's log for a small commit (index_room.c), and the ballast. On a full disk the first three go on being used
+ * again and again: changes come out of the log into the database in steps that fit, and each step's room serves the next.
+ * The ballast is given back then, for where one of the others is missing: a new mount's segment, or a file system that
+ * cannot reserve.
  */
 #include "fs/index_private.h"
 
@@ -41,10 +44,11 @@ static int take_ballast(struct index *ix)
 
 void index_full_leave(struct index *ix)
 {
-    int err = take_ballast(ix);
+    int err = index_room_least(ix);
     if (!err)
-        err = segment_hold(ix->segments,
-                           index_note_room(ix->appending + ix->notes.len) + INDEX_FREES_RESERVE);
+        err = take_ballast(ix);
+    else if (err == ERR_NOSPACE && unlinkat(ix->vault_fd, BALLAST, 0) == 0)
+        (void)index_room_least(ix); /* still full; but deleting comes before the ballast */
     const bool full = err == ERR_NOSPACE;
     const bool was = atomic_exchange(&ix->full, full);
     if (full != was)
@@ -52,12 +56,15 @@ void index_full_leave(struct index *ix)
                  full ? "the disk is full: only deleting is possible" : "the disk has room again");
 }
 
-bool index_full_retry(struct index *ix)
+bool index_full_room(const struct index *ix)
 {
     struct statvfs st;
-    if (!ix->tried_full)
-        return true;
     return fstatvfs(ix->vault_fd, &st) == 0 && st.f_bavail >= (2 * BALLAST_SIZE) / st.f_frsize;
+}
+
+bool index_full_retry(struct index *ix)
+{
+    return !ix->tried_full || index_full_room(ix);
 }
 
 int index_full_enter(struct index *ix, uint64_t records, bool refused)
@@ -65,11 +72,11 @@ int index_full_enter(struct index *ix, uint64_t records, bool refused)
     if (!atomic_exchange(&ix->full, true))
         log_warn("the disk is full: only deleting is possible");
     (void)unlinkat(ix->vault_fd, BALLAST, 0);
-    /* What was committed so far moves from the log file of the database into the database: mostly pages that are there,
-     * and the log file gets short. */
+    /* What was committed so far moves from SQLite's log into the database, where its pages have room. */
     int err = pagevfs_checkpoint(ix->db);
     if (err && err != ERR_NOSPACE && err != ERR_LOCKED)
         return index_fail(ix, err, "the database cannot be made durable");
+    (void)index_room_database(ix); /* the log waits: what comes now needs no room in it */
     bool stuck;
     err = index_replay_again(ix, records, refused, &stuck);
     if (err)

@@ -99,10 +99,13 @@ struct index_seg {
 /* Bytes of a segment that nothing needs: record with its head. */
 struct index_dead {
     uint64_t seg, off, len;
+    bool early; /* may be given back before the next commit: see index_seg_extent_dead */
 };
 
 struct index_state {
-    struct segment_pos log;      /* notes before it are in the database */
+    struct segment_pos log;      /* notes before it are in the database, */
+    uint64_t groups;             /* and so many groups of the record there */
+    bool groups_stored;          /* the database says so */
     uint64_t ino_next, eid_next; /* never used yet */
     struct index_stats stats;
 };
@@ -138,7 +141,9 @@ struct index {
     struct bytes_out notes; /* groups not appended yet */
     size_t appending;       /* bytes that a flush took out of notes and has not appended yet */
     size_t held;            /* room in the log for notes beyond those that are being appended */
+    size_t paged;           /* bytes of notes still to be made whose pages have room in the database */
     struct index_state state;
+    uint64_t eid_committed; /* eid_next of the last commit */
     uint64_t ino_unused; /* counter: no inode of this device has it or a higher one */
     struct extent
         fresh; /* put and not referenced yet: inserted together with its first reference */
@@ -157,6 +162,7 @@ struct index {
     /* any thread */
     atomic_bool failed, full;
     atomic_uint_fast64_t ops, note_bytes;
+    atomic_uint_fast64_t dead_bytes; /* about so many have died that no checkpoint has given back */
 };
 
 /* ---- index.c ---- */
@@ -250,6 +256,9 @@ uint64_t index_seg_live(struct index *ix, uint64_t seg);
 int index_seg_add(struct index *ix, struct segment_pos at, uint64_t sealed);
 /* The payload of ${sealed} bytes at ${at} died, and its record can be punched. */
 int index_seg_sub(struct index *ix, struct segment_pos at, uint64_t sealed);
+/* The same for an extent whose last reference went, not for one that moved. If the last commit knew it, its bytes may go
+ * as soon as the log that says so is durable, before the next commit: whoever replays that log does not read them. */
+int index_seg_extent_dead(struct index *ix, struct segment_pos at, uint64_t sealed, uint64_t eid);
 /* Only the count: it is about to be added again. */
 int index_seg_keep(struct index *ix, struct segment_pos at, uint64_t sealed);
 /* The record with ${len} bytes of payload at ${at} is not needed any more. */
@@ -263,9 +272,10 @@ size_t index_dead_merge(struct index_dead *dead, size_t n);
 /* Needs flush_lock and lock. Appends all buffered notes; index_flush_locked also syncs. */
 int index_append_locked(struct index *ix);
 int index_flush_locked(struct index *ix);
-/* Needs flush_lock and lock; all notes before ${log} and no others are in the transaction. ERR_NOSPACE: the disk is full, the
- * transaction is gone. After success and ERR_NOSPACE alike none is open (index_txn_begin). */
-int index_commit_at(struct index *ix, struct segment_pos log);
+/* Needs flush_lock and lock; all notes before ${log}, ${groups} groups of the record there, and no others are in the
+ * transaction. ERR_NOSPACE: the disk is full, the transaction is gone. After success and ERR_NOSPACE alike none is open
+ * (index_txn_begin). */
+int index_commit_at(struct index *ix, struct segment_pos log, uint64_t groups);
 int index_txn_begin(struct index *ix);
 /* Reads counts and caches again from the database, after open and after a lost transaction. */
 int index_reload(struct index *ix);
@@ -280,14 +290,26 @@ int index_replay_open(struct index *ix);
  * and lock. */
 int index_replay_again(struct index *ix, uint64_t records, bool refused, bool *stuck);
 
-/* ---- index_full.c ---- */
+/* ---- index_room.c ---- */
 #define INDEX_FREES_RESERVE (512u << 10) /* room in the log that only INDEX_FREES may use */
+#define INDEX_WAL_ROOM      (2u << 20)   /* room of SQLite's log that is ours for good */
+/* Room for a group of ${room} bytes of notes. ${frees}: it may use the reserve. ERR_NOSPACE, ERR_IO, ERR_ROFS. */
+int index_room_hold(struct index *ix, size_t room, bool frees);
+/* ${notes} bytes of notes were made. */
+void index_room_used(struct index *ix, size_t notes);
+/* What deleting on a full disk needs: for its notes, and in the database. */
+int index_room_least(struct index *ix);
+int index_room_database(struct index *ix); /* only that */
+
+/* ---- index_full.c ---- */
 /* The commit found no room: see index.h; the arguments are those of index_replay_again (UINT64_MAX, false: all of the log).
  * Leaves a transaction open with all that the log has. ix->tried_full: the commit has to be tried again. */
 int index_full_enter(struct index *ix, uint64_t records, bool refused);
 /* True if another commit may do better than the last. */
 bool index_full_retry(struct index *ix);
-/* After a commit worked: takes the ballast back, and ends the full state if that worked, too. */
+/* True if the disk may have what leaving the full state needs. */
+bool index_full_room(const struct index *ix);
+/* After a commit worked: takes all reserves back; the disk is full if that does not work. */
 void index_full_leave(struct index *ix);
 
 #endif

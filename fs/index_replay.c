@@ -18,11 +18,15 @@
 
 #include <string.h>
 
-#define COMMIT_EVERY (1u << 20)  /* bytes of notes between commits */
-#define FULL_STEP    (32u << 10) /* the same when every page of room counts */
+#define COMMIT_EVERY (1u << 20) /* bytes of notes between commits */
+/* Groups between commits on a full disk: to begin with, at most, and how many times fewer after one that did not fit. */
+#define FULL_STEP     64u
+#define FULL_STEP_MAX 1024u
+#define FULL_STEP_CUT 8u
 
 struct replay {
     struct index *ix;
+    uint64_t skip; /* groups of the next record that are in the database already */
     /* first reading */
     uint64_t found; /* records of notes that count */
     bool refused;
@@ -31,7 +35,9 @@ struct replay {
     uint64_t pending_records; /* applied since the last commit */
     size_t pending;           /* bytes of them */
     size_t step;              /* bytes between commits; 0: none */
-    bool checkpoint;          /* after each commit */
+    uint64_t pending_groups;
+    uint64_t group_step; /* full: groups between commits, each followed by a checkpoint; else 0 */
+    bool moved;          /* a commit has been made */
     int err;
 };
 
@@ -46,17 +52,22 @@ static int check_note(struct index *ix, const struct note *note)
     return ix->verify_extent(ix->verify_ctx, &note->extent);
 }
 
-/* 0, STOP if an extent does not verify, ERR_FORMAT if no writer of ours made this. */
-static int check_groups(struct index *ix, const uint8_t *payload, size_t len)
+/* 0, STOP if an extent does not verify, ERR_FORMAT if no writer of ours made this. Extents of groups that are in the
+ * database already may be dead and gone. */
+static int check_groups(struct replay *r, const uint8_t *payload, size_t len)
 {
     struct bytes_in in, notes;
     unsigned origin;
     struct note note;
     int got, got_note, bad = 0;
+    uint64_t n = 0;
+    const uint64_t skip = r->skip;
+    r->skip = 0;
     bytes_in_init(&in, payload, len);
     while ((got = note_group_next(&in, &origin, &notes)) == 1) {
+        const bool known = n++ < skip;
         while ((got_note = note_next(&notes, &note)) == 1)
-            if (!bad && check_note(ix, &note) != 0)
+            if (!bad && !known && check_note(r->ix, &note) != 0)
                 bad = STOP;
         if (got_note < 0)
             return got_note;
@@ -71,7 +82,7 @@ static int check_record(void *ctx, enum segment_kind kind, struct segment_pos po
     (void)pos;
     if (kind != SEGMENT_NOTE || r->refused)
         return 0; /* read on to the end: what was scanned is durable then */
-    int bad = check_groups(r->ix, payload, len);
+    int bad = check_groups(r, payload, len);
     if (bad < 0) {
         log_error("index: a record of the log verifies but cannot be read");
         return bad;
@@ -178,42 +189,67 @@ static int apply_note(struct index *ix, struct note *n)
     return ERR_FORMAT;
 }
 
-static int apply_groups(struct index *ix, const uint8_t *payload, size_t len)
-{
-    struct bytes_in in, notes;
-    unsigned origin;
-    struct note note;
-    int got, got_note, err = 0;
-    bytes_in_init(&in, payload, len);
-    while (!err && (got = note_group_next(&in, &origin, &notes)) != 0) {
-        if (got < 0)
-            return got;
-        ix->origin = origin;
-        while (!err && (got_note = note_next(&notes, &note)) != 0)
-            err = got_note < 0 ? got_note : apply_note(ix, &note);
-        if (!err)
-            err = index_extent_settle(ix);
-        ix->origin = 0;
-    }
-    return err;
-}
-
 /* 0; STOP: no room, and the transaction is gone. */
-static int commit_step(struct replay *r, struct segment_pos after)
+static int commit_step(struct replay *r, struct segment_pos at, uint64_t groups)
 {
     struct index *ix = r->ix;
-    int err = index_commit_at(ix, after);
+    int err = index_commit_at(ix, at, groups);
     if (err == ERR_NOSPACE)
         return STOP;
     r->pending = 0;
-    r->pending_records = 0;
-    if (!err && r->checkpoint) {
-        /* The log file of the database is used again from its start, so each step needs little room. */
+    r->pending_records = r->pending_groups = 0;
+    r->moved = true;
+    if (!err && r->group_step) {
+        r->group_step = r->group_step * 2 < FULL_STEP_MAX ? r->group_step * 2 : FULL_STEP_MAX;
+        /* SQLite's log is used again from its start, so each step needs little room. */
         err = pagevfs_checkpoint(ix->db);
         if (err == ERR_NOSPACE || err == ERR_LOCKED)
             err = 0;
     }
     return err ? err : index_txn_begin(ix);
+}
+
+static int apply_group(struct index *ix, unsigned origin, struct bytes_in *notes)
+{
+    struct note note;
+    int got, err = 0;
+    ix->origin = origin;
+    while (!err && (got = note_next(notes, &note)) != 0)
+        err = got < 0 ? got : apply_note(ix, &note);
+    if (!err)
+        err = index_extent_settle(ix);
+    ix->origin = 0;
+    return err;
+}
+
+static int misfit(struct replay *r, int err)
+{
+    log_error("index: the log does not fit the database: %s", err_text(err));
+    return r->err = err == ERR_NOMEM || err == ERR_IO ? err : ERR_FORMAT;
+}
+
+/* The groups of a record that begins at ${head}. On a full disk a commit may come between two of them. */
+static int apply_groups(struct replay *r, struct segment_pos head, const uint8_t *payload,
+                        size_t len)
+{
+    struct bytes_in in, notes;
+    unsigned origin;
+    int got, err = 0;
+    uint64_t n = 0;
+    const uint64_t skip = r->skip;
+    r->skip = 0;
+    bytes_in_init(&in, payload, len);
+    while ((got = note_group_next(&in, &origin, &notes)) == 1) {
+        if (n++ < skip)
+            continue;
+        if (r->group_step && r->pending_groups >= r->group_step &&
+            (err = commit_step(r, head, n - 1)))
+            return err;
+        if ((err = apply_group(r->ix, origin, &notes)))
+            return misfit(r, err);
+        r->pending_groups++;
+    }
+    return got < 0 ? misfit(r, got) : 0;
 }
 
 static int apply_record(void *ctx, enum segment_kind kind, struct segment_pos pos,
@@ -225,10 +261,11 @@ static int apply_record(void *ctx, enum segment_kind kind, struct segment_pos po
         return STOP;
     if (kind != SEGMENT_NOTE)
         return 0;
-    int err = apply_groups(ix, payload, len);
+    int err = apply_groups(r, (struct segment_pos){pos.seg, pos.off - SEGMENT_HEAD}, payload, len);
     if (err) {
-        log_error("index: the log does not fit the database: %s", err_text(err));
-        return r->err = err == ERR_NOMEM || err == ERR_IO ? err : ERR_FORMAT;
+        if (err < 0)
+            r->err = err;
+        return err;
     }
     r->left--;
     r->pending_records++;
@@ -236,7 +273,7 @@ static int apply_record(void *ctx, enum segment_kind kind, struct segment_pos po
     const size_t sealed = len + SEGMENT_NOTE_OVERHEAD - SEGMENT_HEAD;
     err = index_seg_dead(ix, pos, sealed);
     if (!err && r->step && r->pending >= r->step)
-        err = commit_step(r, (struct segment_pos){pos.seg, pos.off + sealed});
+        err = commit_step(r, (struct segment_pos){pos.seg, pos.off + sealed}, 0);
     if (err < 0)
         r->err = err;
     return err;
@@ -251,38 +288,50 @@ static int apply_log(struct replay *r, bool refused)
 {
     struct index *ix = r->ix;
     struct segment_pos end;
+    r->skip = ix->state.groups;
+    r->pending = 0;
+    r->pending_records = r->pending_groups = 0;
     ix->replaying = true;
     int err = segment_scan(ix->segments, ix->state.log, apply_record, r, &end);
     ix->replaying = false;
     ix->origin = 0;
     if (r->err || err < 0)
         return r->err ? r->err : err;
-    if (r->step == 0)
+    if (r->step == 0 && r->group_step == 0)
         return 0;
     if (sqlite3_get_autocommit(ix->db))
         return STOP;
-    err = index_commit_at(ix, refused ? segment_tail(ix->segments) : end);
+    err = index_commit_at(ix, refused ? segment_tail(ix->segments) : end, 0);
     return err == ERR_NOSPACE ? STOP : err;
+}
+
+static int apply_again(struct replay *r, bool refused)
+{
+    r->moved = false;
+    int err = index_reload(r->ix);
+    if (!err)
+        err = index_txn_begin(r->ix);
+    if (!err)
+        err = apply_log(r, refused);
+    r->left += r->pending_records; /* those of a step that is gone */
+    return err;
 }
 
 int index_replay_again(struct index *ix, uint64_t records, bool refused, bool *stuck)
 {
-    struct replay r = {.ix = ix, .left = records, .step = FULL_STEP, .checkpoint = true};
+    struct replay r = {.ix = ix, .left = records, .group_step = FULL_STEP};
     ix->placed_count = 0; /* found again by the replay */
-    int err = index_reload(ix);
-    if (!err)
-        err = index_txn_begin(ix);
-    if (!err)
-        err = apply_log(&r, refused);
+    int err;
+    for (;;) {
+        err = apply_again(&r, refused);
+        if (err != STOP || (r.group_step == 1 && !r.moved))
+            break;
+        r.group_step = r.group_step < FULL_STEP_CUT ? 1 : r.group_step / FULL_STEP_CUT;
+    }
     *stuck = err == STOP;
     if (*stuck) {
-        r.left += r.pending_records;
-        r.pending_records = 0;
-        r.step = 0;
-        err = index_reload(ix);
-        if (!err)
-            err = index_txn_begin(ix);
-        return err ? err : apply_log(&r, refused);
+        r.group_step = 0;
+        return apply_again(&r, refused);
     }
     return err ? err : index_txn_begin(ix);
 }
@@ -319,6 +368,7 @@ int index_replay_open(struct index *ix)
 {
     struct replay r = {.ix = ix};
     struct segment_pos end;
+    r.skip = ix->state.groups;
     int err = segment_scan(ix->segments, ix->state.log, check_record, &r, &end);
     if (err)
         return err < 0 ? err : ERR_FORMAT;

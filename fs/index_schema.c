@@ -239,6 +239,38 @@ void index_scan_end(struct index *ix, enum index_stmt id, sqlite3_stmt *stmt)
         sqlite3_finalize(stmt);
 }
 
+/* [index-replay] While a record of the log is in the database in part. A row of its own, for it is rare. */
+#define GROUPS_SPACE "replay"
+#define GROUPS_KEY   "groups"
+
+static int load_groups(struct index *ix)
+{
+    struct bytes_out value;
+    bytes_out_init(&value);
+    int err = index_kv_get(ix, GROUPS_SPACE, GROUPS_KEY, strlen(GROUPS_KEY), &value);
+    ix->state.groups_stored = !err;
+    ix->state.groups = 0;
+    if (!err && value.len != 8)
+        err = ERR_FORMAT;
+    if (!err)
+        ix->state.groups = bytes_from_le64(value.p);
+    bytes_out_release(&value);
+    return err == ERR_NOENT ? 0 : err;
+}
+
+static int store_groups(struct index *ix)
+{
+    uint8_t value[8];
+    int err = 0;
+    bytes_le64(value, ix->state.groups);
+    if (ix->state.groups)
+        err = index_kv_store(ix, GROUPS_SPACE, GROUPS_KEY, strlen(GROUPS_KEY), value, 8);
+    else if (ix->state.groups_stored)
+        err = index_kv_drop(ix, GROUPS_SPACE, GROUPS_KEY, strlen(GROUPS_KEY));
+    ix->state.groups_stored = ix->state.groups != 0;
+    return err;
+}
+
 int index_state_load(struct index *ix)
 {
     sqlite3_stmt *stmt = ix->stmt[STMT_STATE_GET];
@@ -257,7 +289,7 @@ int index_state_load(struct index *ix)
     s->stats.unpacked_bytes = index_column(stmt, 8);
     s->stats.dirty_inodes = index_column(stmt, 9);
     sqlite3_reset(stmt);
-    return 0;
+    return load_groups(ix);
 }
 
 int index_state_store(struct index *ix)
@@ -274,5 +306,6 @@ int index_state_store(struct index *ix)
     index_bind(stmt, 8, s->stats.local_bytes);
     index_bind(stmt, 9, s->stats.unpacked_bytes);
     index_bind(stmt, 10, s->stats.dirty_inodes);
-    return index_run(ix, stmt);
+    int err = index_run(ix, stmt);
+    return err ? err : store_groups(ix);
 }

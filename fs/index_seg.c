@@ -75,18 +75,12 @@ int index_seg_keep(struct index *ix, struct segment_pos at, uint64_t sealed)
     return 0;
 }
 
-int index_seg_sub(struct index *ix, struct segment_pos at, uint64_t sealed)
+static int add_dead(struct index *ix, struct index_dead d)
 {
-    int err = index_seg_keep(ix, at, sealed);
-    return err ? err : index_seg_dead(ix, at, sealed);
-}
-
-int index_seg_dead(struct index *ix, struct segment_pos at, uint64_t len)
-{
-    const struct index_dead d = {at.seg, at.off - SEGMENT_HEAD, len + SEGMENT_HEAD};
+    atomic_fetch_add_explicit(&ix->dead_bytes, d.len, memory_order_relaxed);
     if (ix->dead_count) { /* deleting in the order of writing makes one long range */
         struct index_dead *last = &ix->dead[ix->dead_count - 1];
-        if (last->seg == d.seg && last->off + last->len == d.off) {
+        if (last->seg == d.seg && last->off + last->len == d.off && last->early == d.early) {
             last->len += d.len;
             return 0;
         }
@@ -101,6 +95,31 @@ int index_seg_dead(struct index *ix, struct segment_pos at, uint64_t len)
     }
     ix->dead[ix->dead_count++] = d;
     return 0;
+}
+
+int index_seg_dead(struct index *ix, struct segment_pos at, uint64_t len)
+{
+    return add_dead(ix,
+                    (struct index_dead){at.seg, at.off - SEGMENT_HEAD, len + SEGMENT_HEAD, false});
+}
+
+int index_seg_sub(struct index *ix, struct segment_pos at, uint64_t sealed)
+{
+    int err = index_seg_keep(ix, at, sealed);
+    return err ? err : index_seg_dead(ix, at, sealed);
+}
+
+int index_seg_extent_dead(struct index *ix, struct segment_pos at, uint64_t sealed, uint64_t eid)
+{
+    int err = index_seg_keep(ix, at, sealed);
+    if (err)
+        return err;
+    /* Behind the log's position its head is still needed, to read on. */
+    const struct segment_pos log = ix->state.log;
+    const bool early =
+        eid < ix->eid_committed && (at.seg < log.seg || (at.seg == log.seg && at.off < log.off));
+    return add_dead(
+        ix, (struct index_dead){at.seg, at.off - SEGMENT_HEAD, sealed + SEGMENT_HEAD, early});
 }
 
 int index_seg_load(struct index *ix)
@@ -156,7 +175,8 @@ size_t index_dead_merge(struct index_dead *dead, size_t n)
     qsort(dead, n, sizeof(*dead), compare_dead);
     size_t last = 0;
     for (size_t i = 1; i < n; i++) {
-        if (dead[i].seg == dead[last].seg && dead[last].off + dead[last].len == dead[i].off)
+        if (dead[i].seg == dead[last].seg && dead[last].off + dead[last].len == dead[i].off &&
+            dead[i].early == dead[last].early)
             dead[last].len += dead[i].len;
         else
             dead[++last] = dead[i];
@@ -166,6 +186,8 @@ size_t index_dead_merge(struct index_dead *dead, size_t n)
 
 static int store_dead(struct index *ix)
 {
+    for (size_t i = 0; i < ix->dead_count; i++)
+        ix->dead[i].early = false; /* after the commit all are alike */
     size_t n = index_dead_merge(ix->dead, ix->dead_count);
     sqlite3_stmt *stmt = ix->stmt[STMT_DEAD_PUT];
     for (size_t i = 0; i < n; i++) {

@@ -122,7 +122,9 @@ void segment_store_close(struct segment_store *store)
 {
     if (!store)
         return;
-    if (store->current) {
+    if (store->current && store->keep_room) {
+        segment_cache_put(&store->cache, store->current);
+    } else if (store->current) {
         /* What is cut is reserve, or a file without a record. Best effort: the next mount copes with either. */
         char name[SEGMENT_NAME_SIZE];
         segment_cache_name(name, store->current->seg);
@@ -325,6 +327,13 @@ int segment_hold(struct segment_store *store, size_t bytes)
     }
     pthread_mutex_unlock(&store->lock);
     return err;
+}
+
+void segment_keep_room(struct segment_store *store)
+{
+    pthread_mutex_lock(&store->lock);
+    store->keep_room = true;
+    pthread_mutex_unlock(&store->lock);
 }
 
 int segment_store_fail(struct segment_store *store, const char *what, int e)

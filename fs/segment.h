@@ -53,7 +53,7 @@ struct segment_store;
 int segment_store_open(struct segment_store **store, int vault_fd,
                        const uint8_t key[SECRET_KEY_LEN], const uint8_t vault_id[32],
                        uint32_t device_tag, bool read_only);
-/* Cuts the unused reserve off the last file and closes. Does not sync. */
+/* Cuts the unused reserve off the last file, if it is not to be kept, and closes. Does not sync. */
 void segment_store_close(struct segment_store *store);
 
 /*
@@ -80,6 +80,9 @@ int segment_append(struct segment_store *store, enum segment_kind kind, const ui
  * aside before; each note that is appended uses it up. Cheap when enough is set aside already. ERR_NOSPACE, ERR_IO, ERR_ROFS.
  */
 int segment_hold(struct segment_store *store, size_t bytes);
+
+/* From now on closing leaves the reserve. The scan of the next who opens gives it back. */
+void segment_keep_room(struct segment_store *store);
 
 /* Reads ${len} bytes at ${off} inside an extent's payload. ERR_IO; ERR_FORMAT when the file is shorter or missing. */
 int segment_read(struct segment_store *store, struct segment_pos pos, uint64_t off, uint8_t *buf,

@@ -119,7 +119,7 @@ static int make_change(const struct making *m, struct inode *dir)
 }
 
 /* m->out holds mode, owner, rdev, size and nlink; the rest is filled in. */
-static int make(const struct making *m)
+static int try_make(const struct making *m)
 {
     struct inode dir;
     index_lock(m->ix);
@@ -128,6 +128,16 @@ static int make(const struct making *m)
     if (err)
         return err;
     return tree_op_end(m->v, make_change(m, &dir));
+}
+
+static int make(const struct making *m)
+{
+    unsigned tries = 0;
+    int err;
+    do
+        err = try_make(m);
+    while (tree_op_more_room(m->v, err, false, &tries));
+    return err;
 }
 
 int tree_mknod(struct vault *v, uint64_t parent, const char *name, size_t len, uint32_t mode,
@@ -259,8 +269,8 @@ static int remove_check(struct index *ix, uint64_t parent, const char *name, siz
     return any ? ERR_NOTEMPTY : ERR_OK;
 }
 
-static int remove_name(struct vault *v, uint64_t parent, const char *name, size_t len,
-                       bool want_dir, struct inode *gone)
+static int try_remove(struct vault *v, uint64_t parent, const char *name, size_t len, bool want_dir,
+                      struct inode *gone)
 {
     struct index *ix = vault_index(v);
     struct inode dir;
@@ -287,6 +297,17 @@ static int remove_name(struct vault *v, uint64_t parent, const char *name, size_
     return tree_op_end(v, err);
 }
 
+static int remove_name(struct vault *v, uint64_t parent, const char *name, size_t len,
+                       bool want_dir, struct inode *gone)
+{
+    unsigned tries = 0;
+    int err;
+    do
+        err = try_remove(v, parent, name, len, want_dir, gone);
+    while (tree_op_more_room(v, err, true, &tries));
+    return err;
+}
+
 int tree_unlink(struct vault *v, uint64_t parent, const char *name, size_t len, struct inode *gone)
 {
     return remove_name(v, parent, name, len, false, gone);
@@ -297,7 +318,7 @@ int tree_rmdir(struct vault *v, uint64_t parent, const char *name, size_t len, s
     return remove_name(v, parent, name, len, true, gone);
 }
 
-int tree_reap(struct vault *v, uint64_t ino)
+static int try_reap(struct vault *v, uint64_t ino)
 {
     struct index *ix = vault_index(v);
     struct inode inode;
@@ -316,6 +337,16 @@ int tree_reap(struct vault *v, uint64_t ino)
         return err == ERR_NOENT ? ERR_OK : err;
     }
     return tree_op_end(v, index_inode_del(ix, ino));
+}
+
+int tree_reap(struct vault *v, uint64_t ino)
+{
+    unsigned tries = 0;
+    int err;
+    do
+        err = try_reap(v, ino);
+    while (tree_op_more_room(v, err, true, &tries));
+    return err;
 }
 
 static int collect_orphan(void *ctx, uint64_t ino)

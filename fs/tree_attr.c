@@ -74,15 +74,29 @@ static int setattr_change(struct index *ix, unsigned what, const struct inode *i
     return err;
 }
 
-int tree_setattr(struct vault *v, uint64_t ino, unsigned what, const struct inode *in,
-                 struct inode *out)
+static int try_setattr(struct vault *v, uint64_t ino, unsigned what, const struct inode *in,
+                       struct inode *out, bool *shrinks)
 {
     struct index *ix = vault_index(v);
 
     index_lock(ix);
     int err = setattr_check(ix, ino, what, in, out);
-    err = tree_op_begin_checked(v, err, what & TREE_SIZE && in->size < out->size, 0);
+    if (!err)
+        *shrinks = what & TREE_SIZE && in->size < out->size;
+    err = tree_op_begin_checked(v, err, *shrinks, 0);
     if (err)
         return err;
     return tree_op_end(v, setattr_change(ix, what, in, out));
+}
+
+int tree_setattr(struct vault *v, uint64_t ino, unsigned what, const struct inode *in,
+                 struct inode *out)
+{
+    unsigned tries = 0;
+    bool shrinks = false;
+    int err;
+    do
+        err = try_setattr(v, ino, what, in, out, &shrinks);
+    while (tree_op_more_room(v, err, shrinks, &tries));
+    return err;
 }

@@ -5,6 +5,9 @@
 #include <string.h>
 #include <time.h>
 
+#define TRIES 2u
+#define WORTH (256u << 10) /* dead bytes, from which on a checkpoint is likely to give room back */
+
 int64_t tree_op_now(void)
 {
     struct timespec ts;
@@ -41,6 +44,18 @@ int tree_op_begin_checked(struct vault *v, int err, bool frees, size_t room)
     if (err)
         index_unlock(vault_index(v));
     return err;
+}
+
+bool tree_op_more_room(struct vault *v, int err, bool frees, unsigned *tries)
+{
+    struct index *ix = vault_index(v);
+    if (err != ERR_NOSPACE || *tries == TRIES)
+        return false;
+    /* Only what frees may go on in the reserves, so for that it is always worth it. */
+    if (!frees && (index_full(ix) || index_reclaimable(ix) < WORTH))
+        return false;
+    ++*tries;
+    return vault_checkpoint(v) == ERR_OK;
 }
 
 int tree_op_end(struct vault *v, int err)

@@ -23,6 +23,12 @@ int tree_op_begin(struct vault *v, bool frees, size_t room);
 /* The same after the checks of an operation, which said ${err}: when that or the beginning fails, the lock is released and
  * there is nothing more to do. */
 int tree_op_begin_checked(struct vault *v, int err, bool frees, size_t room);
+/*
+ * After an operation that ended with ${err}, no lock held: true if it is worth another try, because there was no room and
+ * some was made: what was deleted gives its space back at the next checkpoint only, which is made here. *tries counts; 0 at
+ * first.
+ */
+bool tree_op_more_room(struct vault *v, int err, bool frees, unsigned *tries);
 /* Ends the group and the lock. ${err} is the result of the operation (returned); on success sync is told. */
 int tree_op_end(struct vault *v, int err);
 

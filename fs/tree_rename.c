@@ -160,8 +160,9 @@ static int change(struct index *ix, struct side *from, struct side *to, bool exc
     return err;
 }
 
-int tree_rename(struct vault *v, uint64_t parent, const char *name, size_t len, uint64_t new_parent,
-                const char *new_name, size_t new_len, unsigned flags, struct inode *gone)
+static int try_rename(struct vault *v, uint64_t parent, const char *name, size_t len,
+                      uint64_t new_parent, const char *new_name, size_t new_len, unsigned flags,
+                      struct inode *gone)
 {
     struct index *ix = vault_index(v);
     struct inode dir, new_dir;
@@ -186,4 +187,15 @@ int tree_rename(struct vault *v, uint64_t parent, const char *name, size_t len, 
     if (!err && !(flags & RENAME_EXCHANGE))
         *gone = to.inode;
     return tree_op_end(v, err);
+}
+
+int tree_rename(struct vault *v, uint64_t parent, const char *name, size_t len, uint64_t new_parent,
+                const char *new_name, size_t new_len, unsigned flags, struct inode *gone)
+{
+    unsigned tries = 0;
+    int err;
+    do
+        err = try_rename(v, parent, name, len, new_parent, new_name, new_len, flags, gone);
+    while (tree_op_more_room(v, err, false, &tries));
+    return err;
 }

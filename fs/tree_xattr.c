@@ -113,7 +113,7 @@ int tree_listxattr(struct vault *v, uint64_t ino, struct bytes_out *names)
     return err;
 }
 
-int tree_removexattr(struct vault *v, uint64_t ino, const char *name)
+static int try_removexattr(struct vault *v, uint64_t ino, const char *name)
 {
     struct index *ix = vault_index(v);
     struct inode inode;
@@ -135,4 +135,14 @@ int tree_removexattr(struct vault *v, uint64_t ino, const char *name)
     if (!err)
         err = touch(ix, &inode);
     return tree_op_end(v, err);
+}
+
+int tree_removexattr(struct vault *v, uint64_t ino, const char *name)
+{
+    unsigned tries = 0;
+    int err;
+    do
+        err = try_removexattr(v, ino, name);
+    while (tree_op_more_room(v, err, true, &tries));
+    return err;
 }

@@ -319,6 +319,23 @@ void vault_fail(struct vault *v, const char *why)
         log_error("%s", why);
 }
 
+/* ---- space ---- */
+
+static void lock_reclaim(void *ctx)
+{
+    vault_reclaim_wrlock(ctx);
+}
+
+static void unlock_reclaim(void *ctx)
+{
+    vault_reclaim_unlock(ctx);
+}
+
+int vault_checkpoint(struct vault *v)
+{
+    return index_checkpoint(v->index, lock_reclaim, unlock_reclaim, v);
+}
+
 /* ---- those who fetch and watch ---- */
 
 void vault_set_fetcher(struct vault *v, const struct vault_fetcher *fetcher)

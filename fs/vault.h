@@ -133,5 +133,8 @@ bool vault_held(struct vault *vault, uint64_t ino);
 void vault_reclaim_rdlock(struct vault *vault);
 void vault_reclaim_unlock(struct vault *vault);
 void vault_reclaim_wrlock(struct vault *vault);
+/* Commits, and gives back what nothing needs (index_checkpoint), reclaiming alone. Nothing of the vault's locks may be held.
+ * ERR_NOSPACE: all is in the log, the database could not take it. */
+int vault_checkpoint(struct vault *vault);
 
 #endif

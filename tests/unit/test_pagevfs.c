@@ -488,6 +488,49 @@ static void test_speed(void)
     CHECK_EQ(pagevfs_close(db), 0);
 }
 
+/* What is reserved stays ours: the log's room when it is emptied and closed, the database's for a checkpoint. */
+static void test_reserve(void)
+{
+    const off_t room = 1 << 20;
+    struct stat st;
+    sqlite3 *db = fresh_db();
+
+    must(db, "CREATE TABLE t(a INTEGER PRIMARY KEY, b BLOB)");
+    if (pagevfs_reserve(db, 300000, (uint64_t)room) != 0 || stat(test_db, &st) != 0 ||
+        st.st_blocks * 512 < 300000) {
+        printf("nothing can be reserved here: left out\n");
+        CHECK_EQ(pagevfs_close(db), 0);
+        return;
+    }
+    CHECK(st.st_size < 100000); /* beyond its end */
+    CHECK(stat(test_wal, &st) == 0 && st.st_size == room && st.st_blocks * 512 >= room);
+    CHECK(pagevfs_wal_bytes(db) < (uint64_t)room);
+    check_last_commit(db, 0);
+    must(db,
+         "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 2000) INSERT "
+         "INTO t(b) SELECT randomblob(1000) FROM n");
+    CHECK(pagevfs_wal_bytes(db) > (uint64_t)room);
+    check_last_commit(db, 2000);
+    CHECK_EQ(pagevfs_checkpoint(db), 0);
+    CHECK_EQ(pagevfs_wal_bytes(db), 0);
+    CHECK(stat(test_wal, &st) == 0 && st.st_size == room && st.st_blocks * 512 >= room);
+    check_last_commit(db, 2000); /* old frames behind the empty head count for nothing */
+    must(db, "DELETE FROM t WHERE a > 1990");
+    check_last_commit(db, 1990);
+    CHECK_EQ(pagevfs_close(db), 0);
+    CHECK(stat(test_wal, &st) == 0 && st.st_size == room);
+
+    CHECK_EQ(try_open(&db, false, true), 0); /* read-only: an empty log */
+    CHECK_EQ(ask(db, "SELECT count(*) FROM t"), 1990);
+    CHECK_EQ(pagevfs_close(db), 0);
+    db = must_open(false);
+    CHECK_EQ(pagevfs_wal_bytes(db), 0);
+    must(db, "DELETE FROM t WHERE a > 1980");
+    check_last_commit(db, 1980);
+    CHECK_EQ(pagevfs_close(db), 0); /* nobody asked for room: nothing is kept */
+    CHECK(access(test_wal, F_OK) != 0);
+}
+
 int main(int argc, char **argv)
 {
     if (argc > 2) {
@@ -506,5 +549,6 @@ int main(int argc, char **argv)
     test_spilled_pages();
     test_sync_beside_commits();
     test_speed();
+    test_reserve();
     return fixture_end();
 }

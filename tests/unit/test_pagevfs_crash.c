@@ -3,7 +3,8 @@
 
 #include <signal.h>
 
-#define MARKER "MARKER-of-a-secret-name"
+#define MARKER   "MARKER-of-a-secret-name"
+#define LOG_ROOM (1u << 18)
 
 static unsigned long long random_state = 1;
 
@@ -295,7 +296,19 @@ static long long work_until_cut(long long n)
 {
     start_model();
     sqlite3 *db = must_open(false);
+    const bool keeps =
+        draw(2); /* a log with room of its own, which stays when it is emptied and closed */
+    if (keeps)
+        CHECK_EQ(pagevfs_reserve(db, draw(1 << 18), LOG_ROOM), 0);
     while (cut_in > 0) {
+        if (keeps && draw(12) == 0) {
+            CHECK_EQ(pagevfs_close(db), 0);
+            if (cut_in > 0)
+                durable = n;
+            db = must_open(false);
+            CHECK_EQ(pagevfs_wal_bytes(db), 0);
+            CHECK_EQ(pagevfs_reserve(db, 0, LOG_ROOM), 0);
+        }
         n++;
         must(db, "BEGIN");
         for (int i = (int)draw(3); i >= 0; i--)

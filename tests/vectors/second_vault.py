@@ -198,6 +198,7 @@ class Vault:
     def replay(self):
         """[index-replay]"""
         state = self.index.table['state'][0]
+        known = In(self.kv.get(('replay', b'groups'), bytes(8))).u64()
         for kind, seg, off, note in self.segments.scan(state[1], state[2]):
             if kind != 2:
                 continue
@@ -205,6 +206,9 @@ class Vault:
             while f.left():
                 origin, group = f.u8(), In(f.var32(8 << 20))
                 need(origin in (1, 2) and group.left(), 'a wrong group')
+                if known:
+                    known -= 1
+                    continue
                 while group.left():
                     groups.append(self.parse(group))
             for what, *r in groups:
