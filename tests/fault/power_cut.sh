@@ -32,7 +32,8 @@ record() {
   wait_for 20 grep -q ready "$work/load.log" || return 1
   # enough to have been promised, also more than one commit of the index
   wait_for 20 bash -c "[[ \$(grep -c ^done '$disk/promises') -gt 120 ]]" || return 1
-  kill -9 "$pid"
+  : >"$log.die" # it dies at once, but with its last call in the log
+  wait_for 20 bash -c "! kill -0 $pid" || return 1
   wait "$worker"
   "$obscurafs" umount "$m"
 }

@@ -5,6 +5,9 @@
  * recorded need not last, and the model of the disk knows what each of them promised. Calls that would change something unseen (a shared
  * writable mapping, O_TMPFILE) end the program; that nothing else was missed is shown by comparing the directory with the log
  * (power_disk_compare).
+ *
+ * A kill could come between a call and its record. Whoever wants a recorded program to die makes a file with the name of the log and ".die"
+ * behind it: then it ends at its next sync.
  */
 /* So that both names of a call that has a variant for large files can be defined. */
 #undef _FILE_OFFSET_BITS
@@ -33,7 +36,7 @@
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static int log_fd = -1;
-static char root[PATH_MAX];
+static char root[PATH_MAX], die_path[PATH_MAX];
 static size_t root_len;
 static uint64_t syncs;
 static unsigned dies; /* at so many syncs from now; 0: never */
@@ -50,6 +53,7 @@ __attribute__((constructor)) static void start(void)
     if (!log || !dir || !realpath(dir, root))
         return;
     root_len = strlen(root);
+    snprintf(die_path, sizeof(die_path), "%s.die", log);
     long fd = syscall(SYS_openat, AT_FDCWD, log, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600);
     log_fd = fd < 0 ? -1 : fcntl((int)fd, F_DUPFD_CLOEXEC, 700); /* where nobody closes it */
     if (log_fd < 0)
@@ -455,7 +459,7 @@ static int sync_recorded(uint64_t ino)
 {
     struct power_head h = {.kind = POWER_SYNC_BEGIN, .ino = ino};
     pthread_mutex_lock(&lock);
-    if (dies && --dies == 0)
+    if ((dies && --dies == 0) || syscall(SYS_access, die_path, F_OK) == 0)
         _exit(0);
     h.off = (uint64_t)getpid() << 32 | ++syncs;
     append(&h, NULL, NULL, NULL, 0);
