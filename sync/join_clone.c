@@ -240,6 +240,8 @@ static int read_roster(struct cloning *c)
     if (!c->roster)
         return ERR_NOMEM;
     int err = members_fetch(c->store, c->roster, &fresh);
+    if (err == ERR_VERSION)
+        return explain(c, err, "a newer program changed which devices belong; update this one");
     if (!err && roster_count(c->roster) == 0)
         return explain(c, ERR_FORMAT,
                        "the store is damaged: the vault's first roster record is missing");

@@ -170,8 +170,12 @@ int members_fetch(struct store *store, struct roster *roster, size_t *fresh)
         if (left)
             log_warn("%zu records of the roster on the store do not verify (yet): %s", left,
                      worst ? err_text(worst) : "they follow others that are not there");
+        size_t len;
+        uint8_t hash[32];
         if (worst == ERR_CONTRADICTION || worst == ERR_NOMEM)
             err = worst;
+        else if (roster_newer(roster, &len, hash))
+            err = ERR_VERSION;
     }
     if (fresh)
         *fresh = roster_count(roster) - before;
@@ -180,35 +184,37 @@ int members_fetch(struct store *store, struct roster *roster, size_t *fresh)
     return err;
 }
 
-static int save_one(struct index *ix, const struct roster_device *device)
+static int save_one(struct vault *vault, const uint8_t hash[32], const void *record, size_t len)
 {
+    struct index *ix = vault_index(vault);
     struct bytes_out have;
     bytes_out_init(&have);
-    int err = index_kv_get(ix, "roster", device->hash, 32, &have);
+    index_lock(ix);
+    int err = index_kv_get(ix, "roster", hash, 32, &have);
+    if (err == ERR_NOENT) {
+        err = index_begin(ix, INDEX_REMOTE, ROSTER_RECORD_MAX + LEDGER_ROOM);
+        if (!err) {
+            err = index_kv_put(ix, "roster", hash, 32, record, len);
+            index_end(ix);
+        }
+    }
+    index_unlock(ix);
     bytes_out_release(&have);
-    if (err != ERR_NOENT)
-        return err;
-    err = index_begin(ix, INDEX_REMOTE, ROSTER_RECORD_MAX + LEDGER_ROOM);
-    if (err)
-        return err;
-    err = index_kv_put(ix, "roster", device->hash, 32, device->record, device->record_len);
-    index_end(ix);
     return err;
 }
 
 int members_save(struct vault *vault, const struct roster *roster)
 {
-    struct index *ix = vault_index(vault);
     int err = 0;
     for (size_t i = 0; i < roster_count(roster) && !err; i++) {
         const struct roster_device *device = roster_at(roster, i);
-        if (device->n == 0)
-            continue; /* the genesis is in the keyring */
-        index_lock(ix);
-        err = save_one(ix, device);
-        index_unlock(ix);
+        if (device->n) /* the genesis is in the keyring */
+            err = save_one(vault, device->hash, device->record, device->record_len);
     }
-    return err;
+    size_t len;
+    uint8_t hash[32];
+    const void *newer = roster_newer(roster, &len, hash);
+    return newer && !err ? save_one(vault, hash, newer, len) : err;
 }
 
 int members_put_one(struct store *store, const struct roster_device *device)

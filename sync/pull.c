@@ -88,6 +88,14 @@ static int fetch_members(struct pull *p)
             return pull_note(
                 p, err,
                 "two devices of the vault claim the same number: the roster on the store is forged");
+        if (err == ERR_VERSION) {
+            err = members_save(p->params->vault, p->roster);
+            if (!err)
+                err = index_flush(p->ix);
+            return err ? err
+                       : pull_note(p, ERR_VERSION,
+                                   "a newer program changed which devices belong; update this one");
+        }
         if (err == ERR_NOMEM)
             return err;
         if (err)

@@ -26,6 +26,8 @@ struct roster {
     uint8_t recovery[SIGN_PUBLIC_LEN];
     struct roster_device *devices; /* [0] is the genesis */
     size_t count, cap;
+    uint8_t *newer; /* [roster-newer] or NULL */
+    size_t newer_len;
 };
 
 /* A record taken apart; pointers go into it. */
@@ -64,6 +66,7 @@ void roster_free(struct roster *r)
         free(r->devices[i].record);
     secret_free(r->name_key);
     free(r->devices);
+    free(r->newer);
     free(r);
 }
 
@@ -169,7 +172,7 @@ static int parse(struct record *rec, const uint8_t *p, size_t len)
         return ERR_FORMAT;
     if (rec->signer != SIGNER_RECOVERY && rec->signer != SIGNER_DEVICE)
         return ERR_FORMAT;
-    return rec->kind == KIND_GENESIS || rec->kind == KIND_ADD ? 0 : ERR_FORMAT;
+    return rec->kind ? 0 : ERR_FORMAT;
 }
 
 /* The genesis is what the vault id is the hash of, so it cannot be another's; its signature shows that whoever made it has the key. */
@@ -185,6 +188,46 @@ static int check_genesis(const struct roster *r, const struct record *rec, const
     return sign_verify(rec->sign_key, ROSTER_DOMAIN, p, rec->signed_len, rec->sig);
 }
 
+/* Signed by the recovery key or a member? */
+static int check_signer(const struct roster *r, const struct record *rec, const uint8_t *p)
+{
+    const uint8_t *key = r->recovery;
+    if (rec->signer == SIGNER_DEVICE) {
+        const struct roster_device *signer = roster_by_key(r, rec->signer_key);
+        if (!signer)
+            return ERR_AUTH;
+        key = signer->sign_key;
+    }
+    return sign_verify(key, ROSTER_DOMAIN, p, rec->signed_len, rec->sig);
+}
+
+/* [roster-newer] Where it stands among the others does not matter: that it is there is enough. */
+static int keep_newer(struct roster *r, const struct record *rec, const uint8_t *p, size_t len)
+{
+    if (memcmp(rec->vault_id, r->vault_id, 32) != 0)
+        return ERR_AUTH;
+    if (r->count == 0)
+        return ERR_NOENT;
+    int err = check_signer(r, rec, p);
+    if (err || r->newer)
+        return err ? err : ERR_VERSION;
+    r->newer = malloc(len);
+    if (!r->newer)
+        return ERR_NOMEM;
+    memcpy(r->newer, p, len);
+    r->newer_len = len;
+    return ERR_VERSION;
+}
+
+const void *roster_newer(const struct roster *r, size_t *len, uint8_t hash[32])
+{
+    if (!r->newer)
+        return NULL;
+    *len = r->newer_len;
+    kdf_hash(hash, ROSTER_DOMAIN, r->newer, r->newer_len);
+    return r->newer;
+}
+
 static int check_add(const struct roster *r, const struct record *rec, const uint8_t *p)
 {
     if (memcmp(rec->vault_id, r->vault_id, 32) != 0)
@@ -198,14 +241,7 @@ static int check_add(const struct roster *r, const struct record *rec, const uin
         return ERR_NOENT;
     if (rec->n != prev->n + 1)
         return ERR_FORMAT;
-    const uint8_t *key = r->recovery;
-    if (rec->signer == SIGNER_DEVICE) {
-        const struct roster_device *signer = roster_by_key(r, rec->signer_key);
-        if (!signer)
-            return ERR_AUTH;
-        key = signer->sign_key;
-    }
-    int err = sign_verify(key, ROSTER_DOMAIN, p, rec->signed_len, rec->sig);
+    int err = check_signer(r, rec, p);
     if (err)
         return err;
     if (roster_by_tag(r, rec->tag) || roster_by_key(r, rec->sign_key))
@@ -252,6 +288,8 @@ int roster_add(struct roster *r, const void *record, size_t len)
     int err = parse(&rec, record, len);
     if (err)
         return err;
+    if (rec.kind != KIND_GENESIS && rec.kind != KIND_ADD)
+        return keep_newer(r, &rec, record, len);
     kdf_hash(device.hash, ROSTER_DOMAIN, record, len);
     if (by_hash(r, device.hash))
         return 0;

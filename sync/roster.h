@@ -8,6 +8,8 @@
  * signature (64), domain "obs-roster", over all before it.                                               [roster-record]
  * The genesis is signed by its own device (signer 2). vault id = kdf_hash("obs-roster", genesis bytes). Adds commute, so two devices that join at once are both
  * in; the name on the store, roster/<n, 8 hex>-<first 16 hex of the hash>, is never written twice. A device tag that is taken is refused.
+ * A record of any other kind but 0 is of the same form. If it verifies, whoever wrote it had a newer program and changed who belongs in a way that
+ * this one does not know (removed a device, say): from then on this program must not go on as if nothing were. [roster-newer]
  * The roster hash in batches is kdf_hash("obs-roster-set", hashes of all known records in ascending order).
  *
  * The device's name on the store is the first 32 hex digits of kdf_hash("obs-device", sign key).
@@ -44,6 +46,9 @@ void roster_free(struct roster *r);
 /* Verifies and adds a record (any order as long as its predecessor is known); known ones are no-ops. ERR_AUTH, ERR_FORMAT, ERR_VERSION,
  * ERR_NOENT (predecessor unknown yet), ERR_CONTRADICTION (a taken tag). */
 int roster_add(struct roster *r, const void *record, size_t len);
+/* The record, borrowed, for which roster_add gave ERR_VERSION although its signature is right; NULL: none was seen. Anybody can make a record
+ * that gives ERR_VERSION without one. [roster-newer] */
+const void *roster_newer(const struct roster *r, size_t *len, uint8_t hash[32]);
 size_t roster_count(const struct roster *r);
 const struct roster_device *roster_at(const struct roster *r, size_t i);
 const struct roster_device *roster_by_tag(const struct roster *r, uint32_t tag);

@@ -128,6 +128,45 @@ ends "20" "A18 a restored device" a
 check "A18: the others see no second history" sync_ b
 check "A18: and have what was written first" holds b "five four nine one three two"
 
+# ---- A16: a passphrase that was changed comes back ----
+# Slots are on the device only: no store has anything to put back, and changing the passphrase sends nothing.
+again
+old=$work/pass
+printf 'meadow lamp of nine otters\n' >"$work/pass2"
+cp "$work"/a/slots/* "$work/old-slot"
+slot=$(basename "$work"/a/slots/*)
+before=$(state)
+check "A16: the passphrase is changed" bash -c 'cat "$2" "$3" | "$1" passwd "$4"' _ "$obscurafs" "$old" "$work/pass2" "$work/a"
+same "A16: nothing is sent" "$(state)" "$before"
+with() { # PASSFILE: syncs a with it
+  "$obscurafs" sync -q --passfile "$1" "$work/a"
+}
+expect 12 'wrong passphrase' with "$old"
+check "A16: the new one opens" with "$work/pass2"
+rm -rf "$s" && cp -a "$work/store.base" "$s"
+expect 12 'wrong passphrase' with "$old"
+found() { # WHERE: files in which there is something of the old slot: its salt, or its commitment
+  python3 - "$work/old-slot" "$1" <<'END'
+import os, sys
+slot = open(sys.argv[1], "rb").read()
+for base, _, files in os.walk(sys.argv[2]):
+    for f in files:
+        b = open(os.path.join(base, f), "rb").read()
+        if slot[24:40] in b or slot[72:104] in b or b"OBSSLOT" in b:
+            print(os.path.relpath(os.path.join(base, f), sys.argv[2]))
+END
+}
+same "A16: no slot is on the store" "$(found "$s")" ""
+same "A16: of the old slot nothing is left on the device" "$(found "$work/a" | grep -vx "slots/$slot")" ""
+if cmp -s "$work/old-slot" "$work/a/slots/$slot"; then bad "A16: the slot is still the old one"; else ok; fi
+# Beside the new one, under another number, it does not count. In its own place it does: who can write to the disk can do that (and has the
+# old keys already); obscurafs-design(7) says so.
+for i in 0 1 2 3 7; do [[ -e $work/a/slots/$i ]] || cp "$work/old-slot" "$work/a/slots/$i"; done
+expect 12 'wrong passphrase' with "$old"
+check "A16: the new one still opens" with "$work/pass2"
+cp "$work/old-slot" "$work/a/slots/$slot"
+check "A16: the old slot in its own place opens: not prevented" with "$old"
+
 # ---- A9, A30: packs exchanged, or gone ----
 again
 mount_vault a && head -c 20000 /dev/urandom >"$work/a.mnt/big" && head -c 20000 /dev/urandom >"$work/a.mnt/other" && "$obscurafs" sync -q "$work/a.mnt" &&
