@@ -78,11 +78,13 @@ const struct seal_key *vault_seal_key(struct vault *vault, uint32_t epoch);
 /* Blocks of an extent that a reader needs and that are not here. */
 struct vault_fetch {
     const struct extent *e;
-    uint64_t ino;      /* the file that is read, and how many bytes of it are behind the extent: */
-    uint64_t left;     /* hints for fetching ahead, nothing else */
-    size_t first, end; /* the blocks [first, end); the fetcher sets ${end} to what it gave, at most ${limit} */
+    uint64_t ino;  /* the file that is read, and how many bytes of it are behind the extent: */
+    uint64_t left; /* hints for fetching ahead, nothing else */
+    size_t first,
+        end; /* the blocks [first, end); the fetcher sets ${end} to what it gave, at most ${limit} */
     size_t limit;
-    uint8_t *sealed; /* of the whole extent: blocks from ${first} on go to their places, others are not touched */
+    uint8_t *
+        sealed; /* of the whole extent: blocks from ${first} on go to their places, others are not touched */
     const _Atomic bool *cancelled;
 };
 

@@ -358,7 +358,7 @@ static int run(struct cloning *c, const uint8_t code[CODE_LEN])
     if (!err)
         err = replay(c);
     if (!err)
-        err = join_store_self(c->vault, c->store, c->roster);
+        err = join_store_self(c->vault, c->store, c->roster, true);
     if (!err)
         err = close_vault(c);
     return err ? err : rename_into_place(c);

@@ -9,6 +9,7 @@
 
 #include <sodium.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define HEADER_NAME   "vault"
@@ -99,21 +100,91 @@ static int own_box(struct vault *vault, const struct roster *roster, struct byte
     return err ? err : index_flush(ix);
 }
 
-int join_store_self(struct vault *vault, struct store *store, const struct roster *roster)
+int join_store_self(struct vault *vault, struct store *store, const struct roster *roster,
+                    bool fresh)
 {
     struct bytes_out box;
-    char name[KEYBOX_NAME_LEN];
+    char name[STORE_NAME_MAX + 1];
     bytes_out_init(&box);
     const struct roster_device *self = roster_by_tag(roster, vault_keyring(vault)->device_tag);
     int err = self ? own_box(vault, roster, &box) : ERR_FORMAT;
     if (!err) {
         keybox_name(self, name);
-        err = put_missing(store, name, box.p, box.len);
+        err = fresh ? store_put(store, name, box.p, box.len)
+                    : put_missing(store, name, box.p, box.len);
     }
     /* The record last: it is what makes the others believe that the device is there. */
+    if (!err && fresh)
+        err = roster_object_name(self->record, self->record_len, name);
     if (!err)
-        err = members_put_one(store, self);
+        err = fresh ? store_put(store, name, self->record, self->record_len)
+                    : members_put_one(store, self);
     bytes_out_release(&box);
+    return err;
+}
+
+/* What a store of ours has first. */
+struct first {
+    struct store_put_item *items;
+    char (*names)[STORE_NAME_MAX + 1];
+    size_t n;
+};
+
+/* Where the name of the next item goes. */
+static char *first_name(struct first *f)
+{
+    return f->names[f->n];
+}
+
+/* With the name that is there. ${p} NULL: only its folder. */
+static void first_add(struct first *f, const void *p, size_t len)
+{
+    f->items[f->n] =
+        (struct store_put_item){.name = f->names[f->n], .p = p, .len = len, .place = !p};
+    f->n++;
+}
+
+static int fill_first(struct first *f, struct vault *vault, const struct roster *roster,
+                      const struct bytes_out *box)
+{
+    const struct keyring *keyring = vault_keyring(vault);
+    const struct roster_device *self = roster_by_tag(roster, keyring->device_tag);
+    int err = self ? 0 : ERR_FORMAT;
+    if (err)
+        return err;
+    strcpy(first_name(f), KEYBOX_RECOVERY);
+    first_add(f, keyring->recovery, keyring->recovery_len);
+    keybox_name(self, first_name(f));
+    first_add(f, box->p, box->len);
+    for (size_t i = 0; i < roster_count(roster) && !err; i++) {
+        const struct roster_device *d = roster_at(roster, i);
+        err = roster_object_name(d->record, d->record_len, first_name(f));
+        first_add(f, d->record, d->record_len);
+    }
+    /* these save round trips before the first pack and the first batch */
+    strcpy(first_name(f), "packs/x");
+    first_add(f, NULL, 0);
+    batch_name(self->store_name, 1, first_name(f));
+    first_add(f, NULL, 0);
+    return err;
+}
+
+/* All at once: nobody looks at any of it before the header is there, and nothing needs to be asked for on a store that has nothing. */
+static int put_first(struct vault *vault, struct store *store, const struct roster *roster)
+{
+    const size_t cap = roster_count(roster) + 4;
+    struct bytes_out box;
+    struct first f = {.items = calloc(cap, sizeof(*f.items)),
+                      .names = calloc(cap, sizeof(*f.names))};
+    bytes_out_init(&box);
+    int err = f.items && f.names ? own_box(vault, roster, &box) : ERR_NOMEM;
+    if (!err)
+        err = fill_first(&f, vault, roster, &box);
+    if (!err)
+        err = store_put_many(store, f.items, f.n);
+    bytes_out_release(&box);
+    free(f.names);
+    free(f.items);
     return err;
 }
 
@@ -122,7 +193,7 @@ static int put_keys(struct vault *vault, struct store *store, const struct roste
     const struct keyring *keyring = vault_keyring(vault);
     int err = put_missing(store, KEYBOX_RECOVERY, keyring->recovery, keyring->recovery_len);
     if (!err)
-        err = join_store_self(vault, store, roster);
+        err = join_store_self(vault, store, roster, false);
     return err ? err : members_put(store, roster);
 }
 
@@ -240,10 +311,10 @@ int join_check_store(struct vault *vault, struct store *store, char *why)
 
 /* Takes away what prepare has put on a store that had nothing and that then refused the rest. With a header it is a store of the
  * vault, perhaps by another device meanwhile, and stays. */
-static void sweep(struct store *store, const struct roster *roster)
+static void sweep(struct store *store, const struct roster *roster, uint32_t tag)
 {
     uint8_t id[32];
-    char name[64];
+    char name[64], batch[BATCH_NAME_LEN];
     if (join_store_header(store, id) != ERR_NOENT)
         return;
     (void)store_delete(store, KEYBOX_RECOVERY);
@@ -254,6 +325,14 @@ static void sweep(struct store *store, const struct roster *roster)
         keybox_name(d, name);
         (void)store_delete(store, name);
     }
+    const struct roster_device *self = roster_by_tag(roster, tag);
+    if (self) {
+        batch_name(self->store_name, 1, batch);
+        *strrchr(batch, '/') = '\0';
+        store_prune(store, batch);
+    }
+    store_prune(store, "journal");
+    store_prune(store, "packs");
     store_prune(store, "keys");
     store_prune(store, "roster");
 }
@@ -264,14 +343,15 @@ static int prepare(struct vault *vault, struct store *store, const struct roster
     int err = check_store(vault, store, roster, &is, why);
     if (err)
         return err;
-    err = put_keys(vault, store, roster);
+    err =
+        is.fresh && is.untouched ? put_first(vault, store, roster) : put_keys(vault, store, roster);
     /* The header goes last: a store that has it has what is needed to clone from it. */
     if (!err && is.fresh)
         err = put_header(store, vault_id(vault));
     say(store, err, why);
     /* One that is away cannot be asked; what is there is used by the next attempt. */
     if (err && err != ERR_NET && err != ERR_INTR && is.untouched)
-        sweep(store, roster);
+        sweep(store, roster, vault_keyring(vault)->device_tag);
     return err;
 }
 

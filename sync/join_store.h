@@ -19,7 +19,9 @@ int join_keyring_bytes(struct keyring *keyring, const void *genesis, size_t gene
 /* Reads the header "vault" of a store. [store-header] ERR_NOENT: none; ERR_NOTOURS: something else has that name; ERR_VERSION. */
 int join_store_header(struct store *store, uint8_t vault_id[32]);
 
-/* Puts the key box of this device (made once, kept in the index) and then its roster record, where they are missing. */
-int join_store_self(struct vault *vault, struct store *store, const struct roster *roster);
+/* Puts the key box of this device (made once, kept in the index) and then its roster record, where they are missing. ${fresh}: they
+ * cannot be there, so it is not asked. */
+int join_store_self(struct vault *vault, struct store *store, const struct roster *roster,
+                    bool fresh);
 
 #endif

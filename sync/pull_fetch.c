@@ -102,6 +102,8 @@ static bool get_more(struct pull *p, struct pull_device *d, size_t from)
     (void)store_get_many(p->params->stores[from].store, items, n);
     for (size_t i = 0; i < n; i++) {
         p->result->received += items[i].out->len;
+        /* the only store has just said that there is no more */
+        d->ended = items[i].err == ERR_NOENT && p->params->count == 1;
         if (items[i].err || verify(p, d, d->head.seq + 2 + i, items[i].out))
             return items[i].err || items[i].out->len < PULL_AHEAD_MAX;
         d->count++;
@@ -141,6 +143,7 @@ void pull_fetch_next(struct pull_device *d)
     bytes_out_release(&d->ahead[d->first]);
     d->first++;
     d->count--;
+    d->shown = true;
 }
 
 void pull_fetch_wait(struct pull *p, struct pull_device *d)
@@ -174,7 +177,7 @@ int pull_fetch_check_heads(struct pull *p)
     for (size_t k = 0; k < p->device_count; k++) {
         const struct pull_device *d = &p->devices[k];
         char name[BATCH_NAME_LEN];
-        bool asked = false, shown = d->head.seq == 0;
+        bool asked = false, shown = d->head.seq == 0 || d->shown;
         batch_name(d->member->store_name, d->head.seq ? d->head.seq : 1, name);
         for (size_t i = 0; i < p->params->count && !shown; i++) {
             uint64_t size;

@@ -23,6 +23,7 @@ struct pull_device {
     size_t first, count;
     size_t window; /* how many to ask for next */
     bool ended;    /* nothing further was there when last asked */
+    bool shown;    /* the head was fetched in this run */
     bool
         /* its next batch was there and waits for others; it is fetched again when it is its turn */
         let_go;

@@ -2,7 +2,8 @@
  * Packing: extents that are alive and in no pack, in the order of their numbers, a few packs at once.
  *
  * Each worker builds a pack (one at a time builds), sends it to every store and notes it, then builds the next: so reading,
- * sealing and sending overlap, and no more than the workers' buffers are in memory. A pack counts when one store has it; the others are
+ * sealing and sending overlap, and no more than the workers' buffers are in memory. The last of them begin only when a pack has shown
+ * that the link is fast: then it is the round trips that cost, while on a slow one they would only share it. A pack counts when one store has it; the others are
  * noted as missing it.
  */
 #include "crypto/err.h"
@@ -19,6 +20,7 @@
 #define NOTE_AT_ONCE   64u /* extents noted under one hold of the lock */
 #define EXTENT_ROOM    64u
 #define CANCEL_POLL_MS 100
+#define FAST_MS        1500 /* a pack sent in so long: a fast link */
 
 struct waiting {
     uint64_t eid;
@@ -35,15 +37,18 @@ struct packing {
     uint64_t taken; /* extents up to this number have been in the window */
     bool ended;
 
-    pthread_mutex_t state; /* guards what follows; ${gone} is signalled with it */
-    pthread_cond_t gone;
+    pthread_mutex_t state; /* guards what follows; the conditions are signalled with it */
+    pthread_cond_t gone, more;
     unsigned running;
-    int err; /* of the index or memory: ends the stage */
+    bool fast;      /* all workers are worth their buffers */
+    bool nears_end; /* a worker has found nothing more to do */
+    int err;        /* of the index or memory: ends the stage */
 };
 
 struct worker {
     struct packing *k;
     pthread_t thread;
+    bool extra;                    /* waits for a fast link */
     struct store *own[STORES_MAX]; /* opened here; NULL: the one of push_params */
     struct pack_builder *builder;
     struct placed {
@@ -298,6 +303,33 @@ static int note_all(struct worker *w, struct ledger_pack *pack, unsigned have)
     return err;
 }
 
+static int64_t now_ms(void)
+{
+    struct timespec ts;
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+static void wake_extra(struct packing *k, bool fast, bool nears_end)
+{
+    pthread_mutex_lock(&k->state);
+    k->fast |= fast;
+    k->nears_end |= nears_end;
+    pthread_cond_broadcast(&k->more);
+    pthread_mutex_unlock(&k->state);
+}
+
+/* False: it is not needed. */
+static bool wait_until_fast(struct packing *k)
+{
+    pthread_mutex_lock(&k->state);
+    while (!k->fast && !k->nears_end)
+        pthread_cond_wait(&k->more, &k->state);
+    const bool go = k->fast && !k->nears_end;
+    pthread_mutex_unlock(&k->state);
+    return go;
+}
+
 static int one_pack(struct worker *w)
 {
     struct packing *k = w->k;
@@ -316,7 +348,10 @@ static int one_pack(struct worker *w)
         return err;
     pack.size = len;
     pack_name(pack.hash, name);
+    const int64_t start = now_ms();
     send_pack(w, bytes, len, name, &have);
+    if (have && len == PACK_SIZE && now_ms() - start <= FAST_MS)
+        wake_extra(k, true, false);
     return have ? note_all(w, &pack, have) : 0;
 }
 
@@ -327,11 +362,14 @@ static void *work(void *arg)
     struct worker *w = arg;
     struct packing *k = w->k;
     int err = 0;
-    do
-        err = one_pack(w);
-    while (!err && w->count && !stopped(k));
-    if (err && err != ERR_INTR)
-        fail(k, err);
+    if (!w->extra || wait_until_fast(k)) {
+        do
+            err = one_pack(w);
+        while (!err && w->count && !stopped(k));
+        if (err && err != ERR_INTR)
+            fail(k, err);
+    }
+    wake_extra(k, false, true);
     pthread_mutex_lock(&k->state);
     k->running--;
     pthread_cond_signal(&k->gone);
@@ -397,6 +435,7 @@ static int run_workers(struct packing *k, unsigned want)
     if (made == 0)
         return ERR_NOMEM;
     for (; started < made; started++) {
+        workers[started].extra = started >= PUSH_WORKERS_SLOW;
         pthread_mutex_lock(&k->state);
         k->running++;
         pthread_mutex_unlock(&k->state);
@@ -457,9 +496,11 @@ int push_packs(struct push *p)
     pthread_condattr_init(&monotonic);
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
     pthread_cond_init(&k.gone, &monotonic);
+    pthread_cond_init(&k.more, NULL);
     pthread_condattr_destroy(&monotonic);
     err = stopped(&k) ? 0 : run_workers(&k, want);
     pthread_cond_destroy(&k.gone);
+    pthread_cond_destroy(&k.more);
     pthread_mutex_destroy(&k.state);
     pthread_mutex_destroy(&k.build);
     return err;

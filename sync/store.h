@@ -65,6 +65,7 @@ struct store_put_item {
     const char *name;
     const void *p;
     size_t len;
+    bool place; /* nothing is put: only the folder for it is made, on stores that have folders */
     int err;
 };
 int store_put_many(struct store *store, struct store_put_item *items, size_t n);

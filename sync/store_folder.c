@@ -193,7 +193,8 @@ static int folder_put_many(struct store *store, struct store_put_item *items, si
 {
     int first = 0;
     for (size_t i = 0; i < n; i++) {
-        items[i].err = put_one(store, items[i].name, items[i].p, items[i].len);
+        /* folders are made on the way, at no cost */
+        items[i].err = items[i].place ? 0 : put_one(store, items[i].name, items[i].p, items[i].len);
         first = first ? first : items[i].err;
     }
     return first;

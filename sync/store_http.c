@@ -275,17 +275,20 @@ static int run_many(struct store *store, struct store_call *calls, size_t n)
 int store_http_put_many(struct store *store, struct store_put_item *items, size_t n)
 {
     struct store_call *calls = calloc(n, sizeof(*calls));
+    const bool places = from_base(store)->dialect->collections;
+    size_t count = 0;
     for (size_t i = 0; i < n; i++) {
         struct store_put_item *item = &items[i];
-        item->err = ERR_NOMEM;
-        if (calls)
-            calls[i] = (struct store_call){.verb = STORE_PUT,
-                                           .name = item->name,
-                                           .p = item->p,
-                                           .len = item->len,
-                                           .result = &item->err};
+        item->err = item->place && !places ? 0 : ERR_NOMEM;
+        if (calls && item->err)
+            calls[count++] = (struct store_call){.verb = STORE_PUT,
+                                                 .name = item->name,
+                                                 .p = item->p,
+                                                 .len = item->len,
+                                                 .place = item->place,
+                                                 .result = &item->err};
     }
-    return run_many(store, calls, n);
+    return run_many(store, calls, count);
 }
 
 int store_http_get_many(struct store *store, struct store_get_item *items, size_t n)

@@ -37,11 +37,12 @@ enum store_step {
 struct store_call {
     /* set by the caller; the rest is zero */
     enum store_verb verb;
-    const char *name;      /* list: the prefix ("" or with '/' at its end) */
-    const void *p;         /* put */
-    size_t len;            /* put; get: bytes wanted, 0: all */
-    uint64_t off;          /* get */
-    size_t max;            /* get: bytes at most */
+    const char *name; /* list: the prefix ("" or with '/' at its end) */
+    const void *p;    /* put */
+    size_t len;       /* put; get: bytes wanted, 0: all */
+    uint64_t off;     /* get */
+    size_t max;       /* get: bytes at most */
+    bool place;       /* put: ends when its collection is there; dialects with collections only */
     struct bytes_out *out; /* get: bytes appended; list: entries (store_http_entry) */
     const char *token;     /* list: where to go on, or NULL */
     enum xml_list_kind list_kind;

@@ -162,6 +162,8 @@ static enum store_step webdav_first_step(struct store_http *s, struct store_call
     bool known = find_known(w, call->name) < w->known_count;
     call->level =
         levels(w, call->name); /* from the deepest up: those above are there nearly always */
+    if (call->place)
+        return STORE_STEP_COLLECTION;
     return known || call->len < COSTLY_BODY || !levels(w, call->name) ? STORE_STEP_MAIN
                                                                       : STORE_STEP_COLLECTION;
 }
@@ -207,6 +209,8 @@ static int webdav_collections(struct store_http *s, struct store_call *call, int
         call->tries = 0; /* it goes forward */
         if (call->level == deepest) {
             remember(w, call->name);
+            if (call->place)
+                return 0;
             call->made_collections = true;
             call->step = STORE_STEP_MAIN;
         } else {

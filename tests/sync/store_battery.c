@@ -180,6 +180,23 @@ static void many(struct store *s)
     free(items), free(names);
 }
 
+/* Places for objects that are not there yet, some of them at the same time, and again: nothing is put. */
+static void places(struct store *s)
+{
+    struct store_put_item items[] = {{.name = "place/deep/one", .place = true, .err = 1},
+                                     {.name = "place/deep/two", .place = true, .err = 1},
+                                     {.name = "place/three", .p = "3", .len = 1, .err = 1}};
+    for (int i = 0; i < 2; i++) {
+        CHECK_EQ(store_put_many(s, items, 3), 0);
+        CHECK(items[0].err == 0 && items[1].err == 0 && items[2].err == 0);
+        CHECK_EQ(count(s, "place/", NULL), 1);
+    }
+    CHECK_EQ(store_put(s, "place/deep/one", "1", 1), 0);
+    CHECK_EQ(count(s, "place/", NULL), 2);
+    CHECK_EQ(store_delete(s, "place/deep/one"), 0);
+    CHECK_EQ(store_delete(s, "place/three"), 0);
+}
+
 static void delete_and_try(struct store *s)
 {
     char why[200] = "";
@@ -212,6 +229,7 @@ static void contract(struct store *s)
         fprintf(stderr, "last error: %s\n", store_last_error(s));
     ranges(s);
     many(s);
+    places(s);
     delete_and_try(s);
 }
 

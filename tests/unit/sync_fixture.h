@@ -149,6 +149,8 @@ static inline int fault_put_many(struct store *s, struct store_put_item *items, 
 {
     struct fault *f = (struct fault *)s;
     for (size_t i = 0; i < n; i++) {
+        if (items[i].place)
+            continue;
         if (f->on_put)
             f->on_put(f->ctx, items[i].name);
         int err = fault_step(f);

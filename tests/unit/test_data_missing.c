@@ -41,7 +41,8 @@ static int fake_fetch(void *ctx, struct vault_fetch *want)
 {
     const _Atomic bool *cancelled = want->cancelled;
     const size_t from = seal_block_offset(want->first), whole = seal_size(want->e->len);
-    const size_t to = seal_block_offset(want->limit) < whole ? seal_block_offset(want->limit) : whole;
+    const size_t to =
+        seal_block_offset(want->limit) < whole ? seal_block_offset(want->limit) : whole;
     fetches++;
     fetch_started = true;
     while (hold_fetch && !*cancelled)
