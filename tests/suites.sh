@@ -3,7 +3,7 @@
 # shellcheck shell=bash
 
 suites=(unit format attacks posix real_tree remote_changes leaks bad_input fstab crash power_cut webdav_s3 tidy gcc_clang sanitize)
-declare -A suite_limit=([unit]=900 [sanitize]=1500 [gcc_clang]=900 [webdav_s3]=400 [tidy]=900)
+declare -A suite_limit=([power_cut]=600 [unit]=900 [sanitize]=1500 [gcc_clang]=900 [webdav_s3]=400 [tidy]=900)
 
 # count_results LOG: sums the result lines.
 count_results() {
