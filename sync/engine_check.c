@@ -9,6 +9,7 @@
 #include "sync/batch.h"
 #include "sync/chain.h"
 #include "sync/engine_impl.h"
+#include "sync/engine_live.h"
 #include "sync/join_store.h"
 #include "sync/keybox.h"
 #include "sync/ledger.h"
@@ -79,49 +80,7 @@ static void report_extent(struct checking *c, uint64_t eid, const char *what)
 
 /* ---- packs ---- */
 
-struct live {
-    uint64_t eid, off;
-    uint32_t len, epoch;
-    uint8_t id[SEAL_ID_LEN];
-};
-
-static int load_live(struct checking *c, uint64_t pid, struct live **list, size_t *n)
-{
-    sqlite3_stmt *stmt;
-    size_t cap = 0;
-    *list = NULL;
-    *n = 0;
-    index_lock(c->ix);
-    int err = index_prepare(
-        c->ix, "SELECT eid, pack_off, len, epoch, id FROM extent WHERE pack = ?1", &stmt);
-    if (!err) {
-        sqlite3_bind_int64(stmt, 1, (sqlite3_int64)pid);
-        while (!err && sqlite3_step(stmt) == SQLITE_ROW) {
-            if (*n == cap) {
-                cap = cap ? cap * 2 : 64;
-                struct live *more = reallocarray(*list, cap, sizeof(*more));
-                if (!more) {
-                    err = ERR_NOMEM;
-                    break;
-                }
-                *list = more;
-            }
-            struct live *l = &(*list)[*n];
-            l->eid = (uint64_t)sqlite3_column_int64(stmt, 0);
-            l->off = (uint64_t)sqlite3_column_int64(stmt, 1);
-            l->len = (uint32_t)sqlite3_column_int64(stmt, 2);
-            l->epoch = (uint32_t)sqlite3_column_int64(stmt, 3);
-            if (sqlite3_column_bytes(stmt, 4) == (int)SEAL_ID_LEN)
-                memcpy(l->id, sqlite3_column_blob(stmt, 4), SEAL_ID_LEN);
-            ++*n;
-        }
-        sqlite3_finalize(stmt);
-    }
-    index_unlock(c->ix);
-    return err;
-}
-
-static bool opens(struct checking *c, const struct live *l, const struct bytes_out *pack,
+static bool opens(struct checking *c, const struct engine_extent *l, const struct bytes_out *pack,
                   uint8_t *plain)
 {
     const struct seal_key *key = vault_seal_key(c->vault, l->epoch);
@@ -133,7 +92,7 @@ static bool opens(struct checking *c, const struct live *l, const struct bytes_o
 }
 
 static int check_pack_on(struct checking *c, const struct stores_handle *h,
-                         const struct ledger_pack *pack, const struct live *live, size_t n,
+                         const struct ledger_pack *pack, const struct engine_extent *live, size_t n,
                          uint8_t *plain)
 {
     char name[PACK_NAME_LEN], what[160];
@@ -169,56 +128,48 @@ static int check_pack_on(struct checking *c, const struct stores_handle *h,
     return 0;
 }
 
-static int collect_pack(void *ctx, const void *key, size_t key_len, const void *value, size_t len)
-{
-    uint64_t pid = 0;
-    const uint8_t *p = key;
-    if (key_len != 8)
-        return ERR_FORMAT;
-    for (size_t i = 0; i < 8; i++)
-        pid = pid << 8 | p[i];
-    bytes_put_u64(ctx, pid);
-    return 0;
-}
-
-static int check_pack(struct checking *c, uint64_t pid, uint8_t *plain)
+static int pack_size(struct checking *c, uint64_t pid, uint64_t *size)
 {
     struct ledger_pack pack;
-    struct live *live;
-    size_t n;
     index_lock(c->ix);
     int err = ledger_pack_get(c->ix, pid, &pack);
     index_unlock(c->ix);
-    if (err)
-        return err;
-    err = load_live(c, pid, &live, &n);
+    *size = err ? 0 : pack.size;
+    return err;
+}
+
+static int check_pack(struct checking *c, struct engine_live *live, size_t i, uint8_t *plain)
+{
+    struct ledger_pack pack;
+    const struct engine_extent *list;
+    size_t n;
+    index_lock(c->ix);
+    int err = ledger_pack_get(c->ix, engine_live_pid(live, i), &pack);
+    index_unlock(c->ix);
+    if (!err)
+        err = engine_live_get(live, i, &list, &n);
     /* One that holds nothing alive may be gone. */
-    for (size_t i = 0; i < c->e->count && !err && n; i++) {
-        err = check_pack_on(c, &c->e->handles[i], &pack, live, n, plain);
+    for (size_t k = 0; k < c->e->count && !err && n; k++) {
+        err = check_pack_on(c, &c->e->handles[k], &pack, list, n, plain);
         step(c, pack.size);
     }
-    free(live);
     return err;
 }
 
 static int check_packs(struct checking *c)
 {
-    struct bytes_out pids;
+    struct engine_live *live = NULL;
     uint8_t *plain = malloc(SEAL_EXTENT_MAX);
-    bytes_out_init(&pids);
-    index_lock(c->ix);
-    int err = plain ? index_kv_scan(c->ix, "pack", NULL, 0, collect_pack, &pids) : ERR_NOMEM;
-    for (size_t i = 0; i + 8 <= pids.len && !err; i += 8) {
-        struct ledger_pack pack;
-        err = ledger_pack_get(c->ix, bytes_from_le64(pids.p + i), &pack);
-        c->total += pack.size * c->e->count;
+    int err = plain ? engine_live_new(&live, c->ix, ENGINE_LIVE_MAX, &c->watch->stop) : ERR_NOMEM;
+    const size_t n = err ? 0 : engine_live_count(live);
+    for (size_t i = 0; i < n && !err; i++) {
+        uint64_t size;
+        err = pack_size(c, engine_live_pid(live, i), &size);
+        c->total += size * c->e->count;
     }
-    index_unlock(c->ix);
-    if (!err && pids.bad)
-        err = ERR_NOMEM;
-    for (size_t i = 0; i + 8 <= pids.len && !err; i += 8)
-        err = cancelled(c) ? ERR_INTR : check_pack(c, bytes_from_le64(pids.p + i), plain);
-    bytes_out_release(&pids);
+    for (size_t i = 0; i < n && !err; i++)
+        err = cancelled(c) ? ERR_INTR : check_pack(c, live, i, plain);
+    engine_live_free(live);
     if (plain)
         secret_wipe(plain, SEAL_EXTENT_MAX);
     free(plain);
