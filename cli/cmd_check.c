@@ -187,8 +187,10 @@ static int run(int argc, char **argv)
     control_init();
     progress_init(&bar, quiet);
     cJSON *status;
-    char *sock = control_find(argv[optind], &status);
-    int rc = sock ? check_mounted(argv[optind], sock, status, store)
+    char *sock;
+    int rc = common_find(argv[optind], &sock, &status);
+    if (rc == 0)
+        rc = sock ? check_mounted(argv[optind], sock, status, store)
                   : check_here(argv[optind], &source, store);
     cJSON_Delete(status);
     free(sock);

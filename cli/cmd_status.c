@@ -53,6 +53,11 @@ static void print_mounted(const cJSON *s)
            cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(s, "read_only")) ? " (read only)" : "");
     if (*text_of(s, "failure"))
         printf("failure     %s\n", text_of(s, "failure"));
+    if (control_silent(s)) {
+        printf("state       the process that serves it (%.0f) does not answer\n",
+               number_of(s, "pid"));
+        return;
+    }
     printf("store       %s\n", *text_of(s, "store") ? text_of(s, "store") : "none");
     printf("sync        %s\n", explain(text_of(s, "state")));
     printf("pending     %s, %.0f changes\n",

@@ -72,19 +72,22 @@ static int add(const char *vault_path, const char *url, const struct given *a)
 {
     struct stores_item *item;
     int rc = store_args_item(url, &a->store, &item);
-    if (rc == 0) {
-        char *sock = control_find(vault_path, NULL);
+    char *sock = NULL;
+    if (rc == 0)
+        rc = common_find(vault_path, &sock, NULL);
+    if (rc == 0)
         rc = add_item(vault_path, sock, a, item);
-        free(sock);
-    }
+    free(sock);
     store_args_release(item);
     return rc;
 }
 
 static int remove_store(const char *vault_path, const char *url, const struct given *a)
 {
-    char *sock = control_find(vault_path, NULL);
-    int err;
+    char *sock;
+    int err, rc = common_find(vault_path, &sock, NULL);
+    if (rc != 0)
+        return rc;
     if (sock) {
         cJSON *request = cJSON_CreateObject();
         cJSON_AddStringToObject(request, "do", "store-remove");
@@ -92,7 +95,7 @@ static int remove_store(const char *vault_path, const char *url, const struct gi
         err = ask(sock, request, NULL);
     } else {
         struct vault *vault;
-        int rc = common_open(vault_path, &a->source, VAULT_READ_WRITE, &vault);
+        rc = common_open(vault_path, &a->source, VAULT_READ_WRITE, &vault);
         if (rc != 0)
             return rc;
         err = stores_remove(vault, url);
@@ -139,9 +142,11 @@ static int list_mounted(const char *sock, bool json, cJSON *array)
 
 static int list(const char *vault_path, const struct given *a)
 {
+    char *sock;
+    int err, rc = common_find(vault_path, &sock, NULL);
+    if (rc != 0)
+        return rc;
     cJSON *array = cJSON_CreateArray();
-    char *sock = control_find(vault_path, NULL);
-    int err, rc = 0;
     if (sock) {
         err = list_mounted(sock, a->json, array);
     } else {

@@ -96,19 +96,17 @@ static int run(int argc, char **argv)
     bool quiet = false;
     int c;
     while ((c = cmd_getopt(&cmd_sync, argc, argv, "qh", longs)) != -1) {
-        if (c == 'P')
-            source.passfile = optarg;
-        else if (c == 'E')
-            source.extpass = optarg;
-        else if (c == 'q')
+        if (!pass_option(c, optarg, &source) && c == 'q')
             quiet = true;
     }
     cmd_operands(&cmd_sync, argc, 1, 1);
     control_init();
     progress_init(&bar, quiet);
     cJSON *status;
-    char *sock = control_find(argv[optind], &status);
-    int rc = sock ? sync_mounted(argv[optind], sock, status) : sync_here(argv[optind], &source);
+    char *sock;
+    int rc = common_find(argv[optind], &sock, &status);
+    if (rc == 0)
+        rc = sock ? sync_mounted(argv[optind], sock, status) : sync_here(argv[optind], &source);
     cJSON_Delete(status);
     free(sock);
     return rc;

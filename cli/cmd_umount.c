@@ -52,7 +52,10 @@ static int clean_up(const char *path)
 static int stop(const char *what, bool no_wait, unsigned wait_s)
 {
     cJSON *status;
-    char *sock = control_find(what, &status);
+    char *sock;
+    int rc = common_find(what, &sock, &status);
+    if (rc != 0)
+        return rc;
     if (!sock) {
         if (dead_mount(what))
             return clean_up(what);
@@ -68,7 +71,6 @@ static int stop(const char *what, bool no_wait, unsigned wait_s)
     cJSON_AddStringToObject(request, "do", "stop");
     cJSON_AddNumberToObject(request, "wait_ms", no_wait ? 0 : wait_s * 1000.0);
     cJSON *last = control_call(sock, request, last_words, &w, true);
-    int rc = EXIT_OK;
     if (!last || control_code(last) != 0) {
         cmd_error("%s: the process that serves it does not answer", what);
         rc = EXIT_OTHER;

@@ -257,6 +257,29 @@ int common_add_store(struct vault *vault, const struct stores_item *item, char *
     return err;
 }
 
+int common_find(const char *what, char **sock, cJSON **status)
+{
+    cJSON *found;
+    *sock = control_find(what, &found);
+    const bool silent = *sock && control_silent(found);
+    if (silent) {
+        const cJSON *pid = cJSON_GetObjectItemCaseSensitive(found, "pid");
+        const int number = cJSON_IsNumber(pid) ? pid->valueint : 0;
+        cmd_error("%s: the process that serves it (%d) does not answer; if it goes on so, end it "
+                  "(kill -9 %d) and unmount",
+                  what, number, number);
+        free(*sock);
+        *sock = NULL;
+    }
+    if (status && !silent)
+        *status = found;
+    else
+        cJSON_Delete(found);
+    if (status && silent)
+        *status = NULL;
+    return silent ? EXIT_OTHER : 0;
+}
+
 void common_flush_mount(const char *mountpoint)
 {
     int fd = open(mountpoint, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -274,32 +297,4 @@ void common_device_name(char *out)
     for (char *p = out; *p; p++)
         if ((unsigned char)*p < ' ' || *p == '/')
             *p = '-';
-}
-
-bool common_realpath(const char *path, char out[4096])
-{
-    if (realpath(path, out))
-        return true;
-    char dir[PATH_MAX], real[PATH_MAX];
-    size_t len = strlen(path);
-    while (len > 1 && path[len - 1] == '/')
-        len--;
-    if (len == 0 || len >= sizeof(dir))
-        return false;
-    memcpy(dir, path, len);
-    dir[len] = '\0';
-    char *slash = strrchr(dir, '/');
-    const char *base = slash ? slash + 1 : dir;
-    if (slash)
-        *slash = '\0';
-    if (!realpath(slash ? (slash == dir ? "/" : dir) : ".", real))
-        return false;
-    size_t real_len = strlen(real), base_len = strlen(base);
-    if (real_len + 1 + base_len >= 4096)
-        return false;
-    memcpy(out, real, real_len);
-    if (real_len > 1)
-        out[real_len++] = '/';
-    memcpy(out + real_len, base, base_len + 1);
-    return true;
 }

@@ -41,7 +41,8 @@ void common_flush_mount(const char *mountpoint);
 /* This machine's name for the roster: the host's name, cut. ${out}: KEYRING_NAME_MAX + 1 bytes. */
 void common_device_name(char *out);
 
-/* realpath of a path whose last part need not exist. False: too long, or its directory is missing. */
-bool common_realpath(const char *path, char out[4096]);
+/* control_find for commands that want more of the process than its status: 0, and *sock is NULL when nobody has it mounted; an exit code
+ * after saying that the process does not answer. ${status} may be NULL. */
+int common_find(const char *what, char **sock, cJSON **status);
 
 #endif

@@ -66,6 +66,49 @@ int control_path(const uint8_t vault_id[32], uint32_t device_tag, char *path, si
     return n < 0 || (size_t)n >= size ? ERR_NAMETOOLONG : 0;
 }
 
+/* "X.where" of "X.sock". */
+static bool where_path(const char *sock, char path[256])
+{
+    size_t len = strlen(sock);
+    if (len < 5 || strcmp(sock + len - 5, ".sock") != 0)
+        return false;
+    return snprintf(path, 256, "%.*s.where", (int)(len - 5), sock) < 256;
+}
+
+void control_where_put(const char *sock, const char *vault, const char *mountpoint)
+{
+    char path[256];
+    cJSON *where = cJSON_CreateObject();
+    cJSON_AddStringToObject(where, "vault", vault);
+    cJSON_AddStringToObject(where, "mountpoint", mountpoint);
+    char *text = cJSON_PrintUnformatted(where);
+    FILE *f = text && where_path(sock, path) ? fopen(path, "we") : NULL;
+    if (f) {
+        fputs(text, f);
+        fclose(f);
+    }
+    cJSON_free(text);
+    cJSON_Delete(where);
+}
+
+void control_where_remove(const char *sock)
+{
+    char path[256];
+    if (where_path(sock, path))
+        unlink(path);
+}
+
+cJSON *control_where_get(const char *sock)
+{
+    char path[256], text[CONTROL_LINE_MAX];
+    FILE *f = where_path(sock, path) ? fopen(path, "re") : NULL;
+    if (!f)
+        return NULL;
+    size_t len = fread(text, 1, sizeof(text), f);
+    fclose(f);
+    return control_parse(text, len);
+}
+
 /* cJSON parses recursively up to a limit of its own (1000); ours refuses what no peer of ours sends. */
 static bool shallow(const char *line, size_t len)
 {

@@ -34,6 +34,12 @@ int control_path(const uint8_t vault_id[32], uint32_t device_tag, char *path, si
 /* Parses one line; NULL unless it is a JSON object of sane depth. cJSON_Delete it. */
 cJSON *control_parse(const char *line, size_t len);
 
+/* Keeps in a file beside the socket ${sock} whose it is, for those whom it does not answer. Failure does not matter. */
+void control_where_put(const char *sock, const char *vault, const char *mountpoint);
+void control_where_remove(const char *sock);
+/* {"vault", "mountpoint"}, or NULL. */
+cJSON *control_where_get(const char *sock);
+
 /* ---- server ---- */
 struct control_server;
 /* A connection's answer. */
@@ -56,6 +62,10 @@ void control_server_drain(struct control_server *server, void (*hurry)(void *ctx
 void control_server_free(struct control_server *server);
 
 /* ---- client ---- */
+/* A process that does not say its status within CONTROL_PATIENCE_S counts as there, and silent: its status has "vault", "mountpoint", "pid" and
+ * "state": "silent". */
+#define CONTROL_PATIENCE_S 5
+bool control_silent(const cJSON *status);
 /* Connects to the process that has ${vault_or_mountpoint} mounted and asks for its status. NULL: none is. *status (may be NULL) is
  * to be cJSON_Delete'd. The result is the socket's path, to be freed. */
 char *control_find(const char *vault_or_mountpoint, cJSON **status);

@@ -6,6 +6,8 @@
 #include "crypto/err.h"
 #include "crypto/log.h"
 
+#include <limits.h>
+#include <stdlib.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -68,7 +70,7 @@ int daemon_run(struct vault *vault, const struct daemon_options *options, void (
                              .stop_wait_ms = options->stop_wait_ms,
                              .mountpoint = options->fuse.mountpoint};
     pthread_t signals;
-    char sock[256];
+    char sock[256], real[PATH_MAX];
 
     block_signals(); /* before any thread: all of them inherit it */
     int err = engine_new(&d.engine, vault, NULL);
@@ -80,9 +82,13 @@ int daemon_run(struct vault *vault, const struct daemon_options *options, void (
         return err;
     }
     bool have_signals = pthread_create(&signals, NULL, signal_loop, &d) == 0;
-    if (control_path(vault_id(vault), vault_keyring(vault)->device_tag, sock, sizeof(sock)) == 0)
-        control_server_start(&d.control, sock, daemon_request,
-                             &d); /* without it the mount still works */
+    /* without it the mount still works */
+    bool listens =
+        control_path(vault_id(vault), vault_keyring(vault)->device_tag, sock, sizeof(sock)) == 0 &&
+        control_server_start(&d.control, sock, daemon_request, &d) == 0;
+    if (listens)
+        control_where_put(sock, realpath(vault_path(vault), real) ? real : vault_path(vault),
+                          d.mountpoint);
     err = vault_read_only(vault) ? 0 : engine_start(d.engine);
     if (err)
         log_error("the sync thread cannot be started: %s", err_text(err));
@@ -99,6 +105,8 @@ int daemon_run(struct vault *vault, const struct daemon_options *options, void (
     }
     /* before engine and vault go: requests are answered on threads of their own, which use both */
     control_server_drain(d.control, hurry, &d);
+    if (listens)
+        control_where_remove(sock);
     engine_free(d.engine);
     int closed = vault_close(vault);
     say_last(&d, pending, closed);

@@ -2,6 +2,7 @@
 
 #include "cli/cmd.h"
 #include "cli/common.h"
+#include "cli/place.h"
 #include "crypto/err.h"
 #include "crypto/secret.h"
 
@@ -23,8 +24,8 @@ bool store_args_option(int c, const char *arg, struct store_args *args)
 
 static int set_url(struct stores_item *item, const char *url)
 {
-    char real[4096];
-    bool folder = strncmp(url, "file://", 7) == 0 && common_realpath(url + 7, real);
+    char real[PLACE_MAX];
+    bool folder = strncmp(url, "file://", 7) == 0 && place_real(url + 7, real);
     if (strlen(folder ? real : url) + 7 > STORE_URL_MAX) {
         cmd_error("the URL is too long");
         return EXIT_USAGE;
@@ -35,10 +36,10 @@ static int set_url(struct stores_item *item, const char *url)
 
 static int set_ca_file(struct stores_item *item, const char *ca_file)
 {
-    char real[4096];
+    char real[PLACE_MAX];
     if (!ca_file)
         return 0;
-    if (!common_realpath(ca_file, real) || strlen(real) >= sizeof(item->ca_file)) {
+    if (!place_real(ca_file, real) || strlen(real) >= sizeof(item->ca_file)) {
         cmd_error("%s: no such file", ca_file);
         return EXIT_USAGE;
     }

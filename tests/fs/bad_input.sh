@@ -154,6 +154,30 @@ in_use() {
   expect 0 '' "$o" umount "$work/ro"
 }
 
+# A process that hangs: the others are not held up, and it is named.
+hung() {
+  local v=$work/v pid
+  new_vault beside && mount_vault beside && mount_vault v || bad "two mounts"
+  pid=$(pid_of v)
+  kill -STOP "$pid"
+  expect 0 '' timeout 30 "$o" status
+  check "status names the one that hangs" grep -q "process that serves it ($pid) does not answer" "$work/out"
+  check "and shows the other" grep -q "mounted at  $work/beside.mnt" "$work/out"
+  expect 0 '' timeout 30 "$o" status --json "$work/v.mnt"
+  check "as JSON" grep -q "\"vault\":\"$v\",\"mountpoint\":\"$work/v.mnt\",\"pid\":$pid,\"state\":\"silent\"" "$work/out"
+  expect 0 '' timeout 30 "$o" store list "$work/beside.mnt"
+  for c in sync check umount; do expect 11 "v: the process that serves it ($pid) does not answer" timeout 30 "$o" $c "$v"; done
+  expect 11 "v.mnt: the process that serves it ($pid) does not answer" timeout 30 "$o" umount "$work/v.mnt"
+  expect 11 'does not answer' timeout 30 "$o" store list "$v"
+  expect 13 "mounted at $work/v.mnt" timeout 30 "$o" mount --passfile "$work/pass" "$v" "$work/empty"
+  kill -CONT "$pid"
+  expect 0 '' "$o" status --json "$v"
+  check "it answers again" grep -q '"mounted":true' "$work/out"
+  umount_vault v
+  umount_vault beside
+  check "no file says where it was" test -z "$(find "$work/run" -name '*.where')"
+}
+
 local_damage() {
   local v=$work/v n size place
   cp -a "$v" "$work/good"
@@ -407,7 +431,7 @@ store_goes_away() {
 }
 
 new_vault v && mount_vault v && echo hello >"$work/v.mnt/file" && umount_vault v || exit 1
-for part in words_and_options making mount_points passphrases in_use local_damage wrong_stores wrong_codes damaged_packs damaged_journal store_goes_away; do
+for part in words_and_options making mount_points passphrases in_use hung local_damage wrong_stores wrong_codes damaged_packs damaged_journal store_goes_away; do
   before=$failed
   "$part"
   [[ $failed -eq $before ]] || echo "^^ in $part" >&2
