@@ -169,6 +169,26 @@ int seal_open(const struct seal_key *key, const uint8_t id[SEAL_ID_LEN], size_t 
     return err;
 }
 
+int seal_open_part(const struct seal_key *key, const uint8_t id[SEAL_ID_LEN], size_t extent_len,
+                   size_t i, size_t from, size_t end, const uint8_t *sealed, uint8_t *plain)
+{
+    size_t count = block_count(extent_len);
+    if (extent_len == 0 || extent_len > SEAL_EXTENT_MAX || i >= count || from >= end ||
+        from % SEAL_PART != 0 || end > block_len(extent_len, i))
+        return ERR_MISUSE;
+    size_t len = block_len(extent_len, i);
+    uint8_t subkey[SECRET_KEY_LEN], nonce[SEAL_BACKEND_NONCE];
+
+    crypto_core_hchacha20(subkey, id, key->key, NULL);
+    block_nonce(nonce, i, count);
+    int err = get_backend()->part(subkey, nonce, key->aad, sizeof(key->aad), sealed, len, from,
+                                  end - from, plain, sealed + len);
+    if (err)
+        secret_wipe(plain, end - from);
+    secret_wipe(subkey, sizeof(subkey));
+    return err;
+}
+
 /* One message under a nonce of 24 bytes. */
 static int box(const uint8_t key[SECRET_KEY_LEN], const uint8_t nonce[SEAL_NONCE], const void *aad,
                size_t aad_len, const uint8_t *in, size_t len, uint8_t *out, uint8_t *tag,

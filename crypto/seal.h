@@ -60,6 +60,16 @@ int seal_extent(const struct seal_key *key, const uint8_t id[SEAL_ID_LEN], uint8
 int seal_open(const struct seal_key *key, const uint8_t id[SEAL_ID_LEN], size_t extent_len,
               size_t first, size_t n, const uint8_t *sealed, uint8_t *plain);
 
+/*
+ * Opens the bytes [from, end) of block ${i} alone: all of the block is verified, no more than those is decrypted, so it costs
+ * less where little is wanted. ${from} is a multiple of SEAL_PART; ${sealed} is the whole sealed block, apart from ${plain},
+ * which gets end - from bytes. ERR_AUTH or ERR_NOMEM, and then ${plain} is zeroed; ERR_MISUSE when there is no such
+ * part.
+ */
+#define SEAL_PART 64u
+int seal_open_part(const struct seal_key *key, const uint8_t id[SEAL_ID_LEN], size_t extent_len, size_t i,
+                   size_t from, size_t end, const uint8_t *sealed, uint8_t *plain);
+
 /* Chooses the back end for tests and benchmarks: "sodium", "libcrypto"; false if the build or machine lacks it. */
 bool seal_use_backend(const char *name);
 /* The name of the one in use. */

@@ -29,6 +29,13 @@ struct seal_backend {
     int (*message)(struct seal_backend_run *run, const uint8_t nonce[SEAL_BACKEND_NONCE],
                    const void *aad, size_t aad_len, const uint8_t *in, size_t len, uint8_t *out,
                    uint8_t *tag);
+    /*
+     * Outside of a run: checks a whole message as opening does, and writes only its plaintext bytes [from, from+n) to ${out},
+     * apart from ${in}; ${from} is a multiple of SEAL_PART. ERR_AUTH (nothing is written), ERR_NOMEM.
+     */
+    int (*part)(const uint8_t key[SECRET_KEY_LEN], const uint8_t nonce[SEAL_BACKEND_NONCE],
+                const void *aad, size_t aad_len, const uint8_t *in, size_t len, size_t from,
+                size_t n, uint8_t *out, const uint8_t tag[16]);
     /* Forgets the key. */
     void (*stop)(struct seal_backend_run *run);
 };

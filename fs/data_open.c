@@ -7,7 +7,7 @@
 #include <string.h>
 
 /* Opens the blocks that cover [from, end); ${sealed} starts at block from / SEAL_BLOCK. Whole blocks go straight to where they are
- * wanted, all in one call; only the first and the last can need a copy. */
+ * wanted, all in one call; the first and the last are decrypted as far as they are wanted. */
 static int open_blocks(const struct seal_key *key, struct data_scratch *s, const struct extent *e,
                        size_t from, size_t end, const uint8_t *sealed, uint8_t *out)
 {
@@ -26,11 +26,14 @@ static int open_blocks(const struct seal_key *key, struct data_scratch *s, const
             at = i * SEAL_BLOCK;
             continue;
         }
-        int err = seal_open(key, e->id, e->len, i, 1, block, s->block);
+        size_t n = (end < stop ? end : stop) - at;
+        size_t in_block = at - start, part = in_block / SEAL_PART * SEAL_PART;
+        uint8_t *plain = part == in_block ? out + (at - from) : s->block;
+        int err = seal_open_part(key, e->id, e->len, i, part, in_block + n, block, plain);
         if (err)
             return err;
-        size_t n = (end < stop ? end : stop) - at;
-        memcpy(out + (at - from), s->block + (at - start), n);
+        if (plain == s->block)
+            memcpy(out + (at - from), s->block + (in_block - part), n);
         at += n;
         i++;
     }

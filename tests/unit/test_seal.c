@@ -259,6 +259,46 @@ static void published(void)
 }
 
 /* Threads share a key but no state. */
+/* A part of a block is what opening the block gives, and damage anywhere in the block, also outside of the part, refuses it. */
+static void parts(void)
+{
+    static const size_t sizes[] = {1, 63, 64, 65, 4096, 16383, 16384, 16385, 40000, 3 * SEAL_BLOCK};
+    for (size_t s = 0; s < sizeof(sizes) / sizeof(sizes[0]); s++) {
+        size_t len = sizes[s], count = (len + SEAL_BLOCK - 1) / SEAL_BLOCK;
+        uint8_t *plain = pattern(len), *sealed = malloc(seal_size(len)), back[SEAL_BLOCK];
+        CHECK_EQ(seal_extent(key, id_a, sealed, plain, len), ERR_OK);
+        for (size_t i = 0; i < count; i++) {
+            size_t n = i + 1 == count ? len - i * SEAL_BLOCK : SEAL_BLOCK;
+            uint8_t *block = sealed + seal_block_offset(i);
+            for (size_t from = 0; from < n; from += from < 256 ? 64 : 1984)
+                for (size_t end = from + 1; end <= n;
+                     end = end == n || end + 777 < n ? end + 777 : n) {
+                    memset(back, 0xee, sizeof(back));
+                    CHECK_EQ(seal_open_part(key, id_a, len, i, from, end, block, back), ERR_OK);
+                    CHECK(memcmp(back, plain + i * SEAL_BLOCK + from, end - from) == 0);
+                    CHECK(end - from == sizeof(back) || back[end - from] == 0xee);
+                }
+            size_t last = (n - 1) / 64 * 64;
+            for (size_t at = 0; at < n + SEAL_TAG; at += at < 20 || at + 20 > n ? 1 : 997) {
+                block[at] ^= 0x10;
+                memset(back, 0xee, sizeof(back));
+                CHECK_EQ(seal_open_part(key, id_a, len, i, last, n, block, back), ERR_AUTH);
+                CHECK(is_zero(back, n - last));
+                block[at] ^= 0x10;
+            }
+            CHECK_EQ(seal_open_part(key, id_b, len, i, 0, 1, block, back), ERR_AUTH);
+            if (count > 1)
+                CHECK_EQ(seal_open_part(key, id_a, len, (i + 1) % count, 0, 1, block, back),
+                         ERR_AUTH);
+            CHECK_EQ(seal_open_part(key, id_a, len, i, 0, n + 1, block, back), ERR_MISUSE);
+            CHECK_EQ(seal_open_part(key, id_a, len, i, 0, 0, block, back), ERR_MISUSE);
+            CHECK_EQ(seal_open_part(key, id_a, len, i, 1, n, block, back), ERR_MISUSE);
+        }
+        CHECK_EQ(seal_open_part(key, id_a, len, count, 0, 1, sealed, back), ERR_MISUSE);
+        free(plain), free(sealed);
+    }
+}
+
 static void *worker(void *arg)
 {
     size_t len = 40000 + 7777 * *(size_t *)arg;
@@ -271,7 +311,10 @@ static void *worker(void *arg)
             good && seal_extent(key, id, got, plain, len) == ERR_OK &&
             memcmp(got, want, seal_size(len)) == 0 &&
             seal_open(key, id, len, 0, (len + SEAL_BLOCK - 1) / SEAL_BLOCK, got, back) == ERR_OK &&
-            memcmp(back, plain, len) == 0;
+            memcmp(back, plain, len) == 0 &&
+            seal_open_part(key, id, len, 1, 4096, 8192, got + seal_block_offset(1), back) ==
+                ERR_OK &&
+            memcmp(back, plain + SEAL_BLOCK + 4096, 4096) == 0;
     free(plain), free(want), free(got), free(back);
     return good ? arg : NULL;
 }
@@ -320,6 +363,7 @@ int main(void)
         wrong_key();
         flipped_bits();
         all_or_nothing();
+        parts();
         boxes();
         threads();
     }
