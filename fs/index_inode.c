@@ -157,7 +157,7 @@ void index_row_touch(struct index *ix, struct index_row *row, uint32_t dirty)
 {
     if (index_local(ix) && dirty) {
         ix->state.stats.dirty_inodes += row->inode.dirty == 0;
-        row->inode.dirty |= dirty;
+        row->inode.dirty = (row->inode.dirty | dirty) & ~(uint32_t)DIRTY_AGAIN;
     }
     row->unwritten = true;
 }
@@ -246,7 +246,7 @@ int index_inode_put(struct index *ix, const struct inode *inode)
     } else {
         row->inode.stored = old.stored; /* the map's business */
         if (index_local(ix)) {
-            row->inode.dirty |= old.dirty;
+            row->inode.dirty = (row->inode.dirty | old.dirty) & ~(uint32_t)DIRTY_AGAIN;
             row->inode.attr_version = old.attr_version;
             row->inode.content_version = old.content_version;
             row->inode.xattr_version = old.xattr_version;

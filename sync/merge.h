@@ -12,7 +12,8 @@
  *              (no mixtures); the winner's author sends its map whole when it sees the other, the loser's author makes the copy.
  *   names      of two inodes under one name the loser gets the conflict name. A name that was deleted and concurrently put comes back, and
  *              so does a deleted file that was concurrently changed, or a folder with an entry that its deleter had not seen.
- *   folders    have one name: the later one. A move that would make a cycle is undone.
+ *   folders    have one name: the later one. A move that would make a cycle is undone. Two under one name become one: that of the lower number
+ *              stays, the entries of the other are put into it (and those that come later, too), the other is deleted.
  *   open files that are deleted elsewhere lose their names; they go when no program has them any more, and come back when one writes to them.
  *   GONE       is obeyed only for inodes without names; who refuses it publishes the inode whole again, for those who obeyed.
  *   strangers  a name for an inode (or in a folder) that is not here shows an empty stand-in until the device that
@@ -20,11 +21,11 @@
  *
  * merge's own tables (keys big-endian, values little-endian):
  *   "absent"  parent u64, name   lamport u64, device u32: the version of the deletion of that name
- *   "again"   ino u64            i64 ctime: the inode is dirty only because it is published again (unless ctime has changed since), and
- *                                its content is to be sent whole
+ *   "again"   ino u64            (empty): what is dirty of the inode is published again, its content whole
  *   "stand-in"  ino u64          (empty): the inode is a stand-in for one that is not here
  *   "nameless"  ino u64          parent u64, name: the last name of a file, which was deleted elsewhere
  *   "doomed"  ino u64            lamport u64, device u32: a folder whose name was deleted there with that version; it goes when it is empty
+ *   "folded"  ino u64            u64 ino: the folder that has the name and the entries of that one
  *
  * A batch is checked whole before anything is changed. It is applied in as few index groups as the size of a note allows (one, nearly always);
  * the head of the device is noted in the last, and what is applied again after a crash changes nothing.
@@ -64,7 +65,7 @@ int merge_apply(const struct merge_params *params, const struct merge_batch *bat
 
 /*
  * At the end of a pull. Folders that are left without a name, with something in them, get a stand-in's name. ${quiet}: nothing had come, so
- * no real name is on its way: what is still named so is published so.
+ * no real name is on its way: what is still named so is published so; and no deletion: folders that wait for those of their entries stay.
  */
 int merge_settle(struct vault *vault, bool quiet, bool *local);
 

@@ -175,7 +175,7 @@ static int send_whole(struct merge *m, struct inode *inode)
         return err;
     inode->dirty |= DIRTY_CONTENT;
     err = index_inode_put(m->ix, inode);
-    return err ? err : merge_again_put(m, inode->ino, edited ? MERGE_AGAIN_EDITED : inode->ctime);
+    return err ? err : merge_again_put(m, inode->ino, edited != 0);
 }
 
 static int rows_many(struct merge *m, uint64_t ino, bool *many)
@@ -199,7 +199,7 @@ static int against_local(struct merge *m, struct inode *inode, const struct batc
     m->local = true;
     err = index_inode_put(m->ix, inode);
     /* whole: what changed here is known against the version before only */
-    return err ? err : merge_again_put(m, inode->ino, MERGE_AGAIN_EDITED);
+    return err ? err : merge_again_put(m, inode->ino, true);
 }
 
 static int theirs_wins(struct merge *m, struct inode *inode, const struct batch_record *r,

@@ -150,7 +150,7 @@ int merge_copy(struct merge *m, const struct inode *inode, struct version v,
         err = index_inode_put(m->ix, &copy);
     }
     if (!err)
-        err = merge_again_put(m, ino, copy.ctime);
+        err = merge_again_put(m, ino, false);
     if (!err)
         err = find_name(m, inode->ino, place, &at);
     /* the name last: what a crash cuts off before it has no name, and is made again */

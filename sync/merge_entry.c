@@ -135,7 +135,12 @@ static int put_absent(struct merge *m, const struct batch_record *r, enum admit 
     struct inode inode;
     if (again && index_inode_get(m->ix, r->u.entry.ino, &inode))
         return 0; /* who still has the inode does that */
-    return set(m, r, again ? merge_later(absent, pending) : m->version, again, answer, old);
+    err = set(m, r, again ? merge_later(absent, pending) : m->version, again, answer, old);
+    if (err || !again)
+        return err;
+    /* Those who obeyed the deletion have the inode no more. */
+    err = index_inode_get(m->ix, r->u.entry.ino, &inode);
+    return err ? err : merge_republish(m, &inode);
 }
 
 static int64_t mtime_of(struct merge *m, uint64_t ino)
@@ -144,31 +149,71 @@ static int64_t mtime_of(struct merge *m, uint64_t ino)
     return index_inode_get(m->ix, ino, &inode) ? 0 : inode.mtime;
 }
 
-static int put_other(struct merge *m, const struct batch_record *r, const struct entry *cur,
+/* Neither knew of the other: the later one has the name, the other the conflict name. */
+static int put_conflict(struct merge *m, const struct batch_record *r, const struct entry *cur,
+                        enum admit answer, const struct entry *old)
+{
+    struct entry theirs = *cur;
+    theirs.ino = r->u.entry.ino;
+    theirs.type = r->u.entry.type;
+    theirs.version = m->version;
+    theirs.dirty = false;
+    const bool later = merge_before(cur->version, m->version);
+    const struct entry *loser = later ? cur : &theirs;
+    int err = later ? set(m, r, m->version, false, answer, old) : leave(m, answer, old);
+    if (!err)
+        err = merge_name_conflict(m, cur->parent, cur->name, cur->name_len, loser->ino, loser->type,
+                                  merge_name_device(m, loser), mtime_of(m, loser->ino));
+    return err || !later ? err : merge_name_resolved(m, &theirs, mtime_of(m, theirs.ino));
+}
+
+static int put_other(struct merge *m, const struct batch_record *r, struct entry *cur,
                      enum admit answer, const struct entry *old)
 {
-    const bool later = merge_before(cur->version, m->version);
-    if (!cur->dirty && merge_same(cur->version, r->base))
-        return set(m, r, m->version, false, answer, old);
-    if (!later) { /* ours keeps the name */
-        int err = leave(m, answer, old);
-        return err ? err
-                   : merge_name_conflict(m, cur->parent, cur->name, cur->name_len, r->u.entry.ino,
-                                         r->u.entry.type, m->params->tag,
-                                         mtime_of(m, r->u.entry.ino));
+    bool folders;
+    int err;
+    if (!cur->dirty && merge_same(cur->version, r->base)) {
+        err = set(m, r, m->version, false, answer, old);
+        cur->ino = r->u.entry.ino;
+        cur->type = r->u.entry.type;
+        return err ? err : merge_name_resolved(m, cur, mtime_of(m, cur->ino));
     }
-    const uint32_t device = cur->dirty || cur->version.lamport == 0 ? m->self : cur->version.device;
-    int err = set(m, r, m->version, false, answer, old);
-    return err ? err
-               : merge_name_conflict(m, cur->parent, cur->name, cur->name_len, cur->ino, cur->type,
-                                     device, mtime_of(m, cur->ino));
+    err = merge_folders_gone(m, r->u.entry.ino, r->u.entry.type, &folders);
+    if (!err && folders && cur->type == S_IFDIR) /* its author does not know yet */
+        return merge_before(cur->version, m->version) ? merge_name_assert(m, cur, m->version) : 0;
+    if (!err)
+        err = merge_folders_are(m, cur, r->u.entry.ino, r->u.entry.type, &folders);
+    if (err || !folders)
+        return err ? err : put_conflict(m, r, cur, answer, old);
+    err = leave(m, answer, old);
+    return err ? err : merge_folders(m, cur, r->u.entry.ino, m->version, true);
+}
+
+/* Its folder was folded into another: it goes there. */
+static int put_folded(struct merge *m, const struct batch_record *r, uint64_t into)
+{
+    struct batch_record there = *r;
+    struct entry old;
+    enum admit answer;
+    there.u.entry.parent = into;
+    int err = admit(m, &there, &answer, &old);
+    if (!err)
+        err = leave(m, answer, &old);
+    if (err || answer != ADMIT_NO)
+        return err ? err : merge_folders_put(m, r, into);
+    return refuse(m, r);
 }
 
 static int put(struct merge *m, const struct batch_record *r)
 {
     struct entry cur, old;
     enum admit answer;
-    int err = get_current(m, r, &cur);
+    uint64_t into = r->u.entry.parent;
+    int err = merge_folders_follow(m, &into);
+    if (!err && into != r->u.entry.parent)
+        return put_folded(m, r, into);
+    if (!err)
+        err = get_current(m, r, &cur);
     if (err && err != ERR_NOENT)
         return err;
     const bool there = !err;
@@ -270,7 +315,7 @@ static int let_go(struct merge *m, uint64_t ino)
     return index_inode_put(m->ix, &inode);
 }
 
-static int delete_inode(struct merge *m, uint64_t ino)
+int merge_inode_drop(struct merge *m, uint64_t ino)
 {
     merge_tell(m, ino, NULL, 0);
     if (vault_held(m->vault, ino))
@@ -290,10 +335,10 @@ static int gone_nameless(struct merge *m, const struct inode *inode, const struc
     if (err)
         return err;
     if (!edited && !merge_before(r->base, inode->attr_version))
-        return delete_inode(m, inode->ino);
+        return merge_inode_drop(m, inode->ino);
     err = merge_nameless_get(m, inode->ino, &lost);
     if (err == ERR_NOENT) /* unlinked here, too */
-        return delete_inode(m, inode->ino);
+        return merge_inode_drop(m, inode->ino);
     return err ? err : merge_name_again(m, &lost, edited ? m->self : inode->attr_version.device);
 }
 
@@ -318,5 +363,5 @@ int merge_gone(struct merge *m, const struct batch_record *r)
     if (!S_ISDIR(inode.mode))
         return gone_nameless(m, &inode, r);
     err = merge_dir_alive(m, ino, &alive, &empty);
-    return err || !empty ? err : delete_inode(m, ino);
+    return err || !empty ? err : merge_inode_drop(m, ino);
 }

@@ -76,15 +76,19 @@ int merge_pending_get(struct merge *m, uint64_t parent, const char *name, size_t
 int merge_pending_put(struct merge *m, uint64_t parent, const char *name, size_t len,
                       struct version v);
 int merge_pending_del(struct merge *m, uint64_t parent, const char *name, size_t len);
+int merge_folded_get(struct merge *m, uint64_t ino, uint64_t *into); /* 0: not folded */
+int merge_folded_put(struct merge *m, uint64_t ino, uint64_t into);
 int merge_doomed_get(struct merge *m, uint64_t ino, struct version *v, bool *any);
 int merge_doomed_put(struct merge *m, uint64_t ino, struct version v);
 int merge_doomed_del(struct merge *m, uint64_t ino);
 /* Is the deletion of this inode waiting to be published ("gone-inode")? */
 int merge_gone_pending(struct merge *m, uint64_t ino, bool *any);
+/* The inode is deleted here; to be published. */
+int merge_gone_put(struct merge *m, uint64_t ino, struct version version);
 /* It was changed elsewhere: the deletion, which did not know that, is published on no base, so that who has it keeps it. */
 int merge_gone_doubt(struct merge *m, uint64_t ino);
-#define MERGE_AGAIN_EDITED INT64_MIN /* as ctime: really changed here, but to be sent whole */
-int merge_again_put(struct merge *m, uint64_t ino, int64_t ctime);
+/* What is dirty of the inode is published again, its content whole. ${edited}: it was really changed here, too. */
+int merge_again_put(struct merge *m, uint64_t ino, bool edited);
 /* The bits of inode->dirty that are real changes of this device. */
 int merge_edited(struct merge *m, const struct inode *inode, uint32_t *bits);
 int merge_stand_in_mark(struct merge *m, uint64_t ino, bool stand_in);
@@ -92,7 +96,7 @@ int merge_stand_in_mark(struct merge *m, uint64_t ino, bool stand_in);
 int merge_nameless_put(struct merge *m, const struct merge_lost *name);
 int merge_nameless_get(struct merge *m, uint64_t ino, struct merge_lost *name);
 int merge_nameless_del(struct merge *m, uint64_t ino);
-/* After bits of inode->dirty were cleared or ctime was replaced: keeps "again" in step. ${same}: it was not edited before. */
+/* After bits of inode->dirty were cleared, or all of it was replaced. ${same}: it was not edited before. */
 int merge_again_follow(struct merge *m, const struct inode *inode, bool same);
 /* Marks everything of the inode to be published again. Stores it. */
 int merge_republish(struct merge *m, struct inode *inode);
@@ -114,6 +118,10 @@ int merge_name_assert(struct merge *m, struct entry *entry, struct version versi
 /* Gives the inode the conflict name in the folder, after the device and the date of ${mtime}. */
 int merge_name_conflict(struct merge *m, uint64_t parent, const char *name, size_t len,
                         uint64_t ino, uint32_t type, uint32_t device, int64_t mtime);
+/* The device that a conflict name of the entry tells: the one that made the inode, so that all that see a conflict tell the same. */
+uint32_t merge_name_device(struct merge *m, const struct entry *entry);
+/* The entry has its name now: the conflict name that somebody gave the file meanwhile goes. */
+int merge_name_resolved(struct merge *m, const struct entry *entry, int64_t mtime);
 /* The entry by which a folder is named. ERR_NOENT. */
 int merge_name_of_dir(struct merge *m, const struct inode *dir, struct entry *entry);
 /* Does the folder hold something that the author of the batch had not seen? */
@@ -122,6 +130,20 @@ int merge_dir_alive(struct merge *m, uint64_t ino, bool *alive, bool *empty);
 int merge_dir_emptied(struct merge *m, uint64_t ino);
 /* The folder's name was deleted, but it stays. */
 int merge_undoom(struct merge *m, uint64_t ino);
+/* ---- merge_folders.c: two folders that have one name ---- */
+/* Are both folders, and here? */
+int merge_folders_are(struct merge *m, const struct entry *there, uint64_t ino, uint32_t type,
+                      bool *are);
+/* Was the folder folded into another, and is not here any more? */
+int merge_folders_gone(struct merge *m, uint64_t ino, uint32_t type, bool *gone);
+/* Of the folder ${there} and the folder ${ino}, which has no name, one gets the name of ${there} with all that was in the other, which is deleted.
+ * ${recorded}: a record of ${version} has given the name to ${ino}. ${there} is changed. */
+int merge_folders(struct merge *m, struct entry *there, uint64_t ino, struct version version,
+                  bool recorded);
+/* The folder in which an entry of ${*dir} is to be: another one if it was folded into that and is not here any more. */
+int merge_folders_follow(struct merge *m, uint64_t *dir);
+/* The record puts an entry into such a folder: it is put into ${into}. */
+int merge_folders_put(struct merge *m, const struct batch_record *r, uint64_t into);
 /* ---- merge_mend.c ---- */
 /* Gives an inode that lost its last name, though it was changed, that name again, or the conflict name after ${device}. */
 int merge_name_again(struct merge *m, const struct merge_lost *lost, uint32_t device);
@@ -131,6 +153,8 @@ int merge_lost_mend(struct merge *m);
 /* ---- merge_entry.c, merge_inode.c, merge_content.c, merge_copy.c ---- */
 int merge_entry(struct merge *m, const struct batch_record *r);
 int merge_gone(struct merge *m, const struct batch_record *r);
+/* Deletes an inode that has no name, now or when no program has it open any more. */
+int merge_inode_drop(struct merge *m, uint64_t ino);
 int merge_attr(struct merge *m, const struct batch_record *r);
 int merge_xattrs(struct merge *m, const struct batch_record *r);
 int merge_content(struct merge *m, const struct batch_record *r);

@@ -46,7 +46,7 @@ static int keep_real(struct merge *m, struct inode *inode)
 {
     inode->attr_version = m->version;
     int err = merge_republish(m, inode);
-    return err ? err : merge_again_put(m, inode->ino, MERGE_AGAIN_EDITED);
+    return err ? err : merge_again_put(m, inode->ino, true);
 }
 
 int merge_attr(struct merge *m, const struct batch_record *r)

@@ -42,7 +42,12 @@ int merge_name_again(struct merge *m, const struct merge_lost *l, uint32_t devic
     if (err)
         return err;
     const uint32_t type = inode.mode & S_IFMT;
+    bool folders = false;
     err = index_entry_get(m->ix, l->parent, l->name, l->len, &there);
+    if (!err)
+        err = merge_folders_are(m, &there, l->ino, type, &folders);
+    if (folders)
+        return err ? err : merge_folders(m, &there, l->ino, there.version, false);
     if (err == ERR_NOENT)
         err = merge_name_set(m, l->parent, l->name, l->len, l->ino, type, (struct version){0, 0},
                              true);
@@ -167,6 +172,35 @@ static int settle_dir(struct merge *m, uint64_t ino)
     return err || !any ? err : merge_name_settle(m, ino);
 }
 
+struct doomed {
+    uint64_t inos[AT_ONCE];
+    size_t n;
+};
+
+static int collect_doomed(void *ctx, const void *key, size_t key_len, const void *value, size_t len)
+{
+    struct doomed *d = ctx;
+    uint64_t ino = 0;
+    for (size_t i = 0; i < key_len && i < 8; i++)
+        ino = ino << 8 | ((const uint8_t *)key)[i];
+    d->inos[d->n++] = ino;
+    return d->n == AT_ONCE;
+}
+
+/* Folders that wait for the deletion of their entries, which does not come: two devices took each a name of it away. They stay. */
+static int settle_doomed(struct merge *m)
+{
+    struct doomed d = {.n = 0};
+    int err = index_kv_scan(m->ix, "doomed", NULL, 0, collect_doomed, &d);
+    if (err < 0 || d.n == 0)
+        return err < 0 ? err : 0;
+    err = index_begin(m->ix, INDEX_REMOTE, AT_ONCE * 2048);
+    for (size_t i = 0; i < d.n && !err; i++)
+        err = merge_undoom(m, d.inos[i]);
+    index_end(m->ix);
+    return err;
+}
+
 int merge_settle(struct vault *vault, bool quiet, bool *local)
 {
     static const char nameless[] =
@@ -191,6 +225,8 @@ int merge_settle(struct vault *vault, bool quiet, bool *local)
             err = quiet ? settle_dir(&m, inos[i]) : mend_dir(&m, inos[i]);
         index_end(m.ix);
     }
+    if (!err && quiet)
+        err = settle_doomed(&m);
     index_unlock(m.ix);
     merge_tell_watcher(&m);
     bytes_out_release(&m.told);

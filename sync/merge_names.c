@@ -159,7 +159,10 @@ int merge_name_set(struct merge *m, uint64_t parent, const char *name, size_t le
             .parent = parent, .ino = ino, .type = type, .name_len = (uint8_t)len, .dirty = dirty};
     struct inode inode;
     memcpy(entry.name, name, len);
-    int err = need_dir(m, parent);
+    int err = dirty ? merge_folders_follow(m, &parent) : 0;
+    entry.parent = parent;
+    if (!err)
+        err = need_dir(m, parent);
     if (!err)
         err = get_or_make(m, ino, type, &inode);
     if (err)
@@ -178,6 +181,8 @@ int merge_name_set(struct merge *m, uint64_t parent, const char *name, size_t le
         err = index_entry_put(m->ix, &entry);
     if (!err && !there && old.ino != ino)
         err = unlink_inode(m, &old);
+    if (!err && !there && old.ino != ino && old.type == S_IFDIR && type == S_IFDIR)
+        err = merge_folded_put(m, old.ino, ino);
     if (!err && (there || old.ino != ino)) {
         err =
             index_inode_get(m->ix, ino, &inode); /* may have changed: it may be the folder itself */
@@ -400,6 +405,27 @@ static size_t conflict_name(const char *name, size_t len, const char *device, in
     memcpy(out + stem, mark, mark_len);
     memcpy(out + stem + mark_len, name + dot, ext);
     return stem + mark_len + ext;
+}
+
+uint32_t merge_name_device(struct merge *m, const struct entry *entry)
+{
+    const uint32_t tag = (uint32_t)(entry->ino >> INODE_TAG_SHIFT);
+    if (tag != MERGE_TAG && roster_by_tag(m->params->roster, tag))
+        return tag;
+    return entry->dirty || entry->version.lamport == 0 ? m->self : entry->version.device;
+}
+
+int merge_name_resolved(struct merge *m, const struct entry *entry, int64_t mtime)
+{
+    struct entry there;
+    if (entry->type == S_IFDIR)
+        return 0;
+    size_t len = conflict_name(entry->name, entry->name_len,
+                               device_name(m, merge_name_device(m, entry)), mtime, 1, there.name);
+    int err = index_entry_get(m->ix, entry->parent, there.name, len, &there);
+    if (err || there.ino != entry->ino)
+        return err == ERR_NOENT ? 0 : err;
+    return merge_name_clear(m, &there, there.version, there.version.lamport != 0);
 }
 
 int merge_name_conflict(struct merge *m, uint64_t parent, const char *name, size_t len,

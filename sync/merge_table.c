@@ -100,6 +100,28 @@ int merge_pending_del(struct merge *m, uint64_t parent, const char *name, size_t
     return del(m->ix, "gone-entry", key, name_key(key, parent, name, len));
 }
 
+int merge_folded_get(struct merge *m, uint64_t ino, uint64_t *into)
+{
+    uint8_t key[8];
+    struct bytes_out value;
+    be64(key, ino);
+    bytes_out_init(&value);
+    int err = index_kv_get(m->ix, "folded", key, sizeof(key), &value);
+    if (!err && value.len != 8)
+        err = ERR_FORMAT;
+    *into = err ? 0 : bytes_from_le64(value.p);
+    bytes_out_release(&value);
+    return err == ERR_NOENT ? 0 : err;
+}
+
+int merge_folded_put(struct merge *m, uint64_t ino, uint64_t into)
+{
+    uint8_t key[8], value[8];
+    be64(key, ino);
+    bytes_le64(value, into);
+    return index_kv_put(m->ix, "folded", key, sizeof(key), value, sizeof(value));
+}
+
 int merge_doomed_get(struct merge *m, uint64_t ino, struct version *v, bool *any)
 {
     uint8_t key[8];
@@ -129,6 +151,14 @@ int merge_gone_pending(struct merge *m, uint64_t ino, bool *any)
     return get_version(m->ix, "gone-inode", key, sizeof(key), &v, any);
 }
 
+int merge_gone_put(struct merge *m, uint64_t ino, struct version version)
+{
+    uint8_t key[8];
+    be64(key, ino);
+    m->local = true;
+    return put_version(m->ix, "gone-inode", key, sizeof(key), version);
+}
+
 int merge_gone_doubt(struct merge *m, uint64_t ino)
 {
     uint8_t key[8];
@@ -141,38 +171,42 @@ int merge_gone_doubt(struct merge *m, uint64_t ino)
 
 /* ---- published again ---- */
 
-int merge_again_put(struct merge *m, uint64_t ino, int64_t ctime)
+int merge_again_put(struct merge *m, uint64_t ino, bool edited)
 {
-    uint8_t key[8], value[8];
+    uint8_t key[8];
+    struct inode inode;
     be64(key, ino);
-    bytes_le64(value, (uint64_t)ctime);
     m->local = true;
-    return index_kv_put(m->ix, "again", key, sizeof(key), value, sizeof(value));
+    int err = index_inode_get(m->ix, ino, &inode);
+    if (err)
+        return err;
+    const uint32_t dirty = inode.dirty & ~(uint32_t)DIRTY_AGAIN;
+    inode.dirty = edited ? dirty : dirty | DIRTY_AGAIN;
+    err = index_inode_put(m->ix, &inode);
+    return err ? err : index_kv_put(m->ix, "again", key, sizeof(key), "", 0);
 }
 
 int merge_edited(struct merge *m, const struct inode *inode, uint32_t *bits)
 {
-    uint8_t key[8];
-    struct bytes_out value;
-    *bits = inode->dirty;
-    if (!inode->dirty)
-        return 0;
-    be64(key, inode->ino);
-    bytes_out_init(&value);
-    int err = index_kv_get(m->ix, "again", key, sizeof(key), &value);
-    if (!err && value.len == 8 && (int64_t)bytes_from_le64(value.p) == inode->ctime)
-        *bits = 0;
-    bytes_out_release(&value);
-    return err == ERR_NOENT ? 0 : err;
+    *bits = inode->dirty & DIRTY_AGAIN ? 0 : inode->dirty;
+    return 0;
 }
 
 int merge_again_follow(struct merge *m, const struct inode *inode, bool same)
 {
     uint8_t key[8];
+    struct inode stored;
     be64(key, inode->ino);
-    if (!inode->dirty)
-        return del(m->ix, "again", key, sizeof(key));
-    return same ? merge_again_put(m, inode->ino, inode->ctime) : 0;
+    if (inode->dirty & ~(uint32_t)DIRTY_AGAIN)
+        return same ? merge_again_put(m, inode->ino, false) : 0;
+    int err = index_inode_get(m->ix, inode->ino, &stored);
+    if (!err && stored.dirty & DIRTY_AGAIN) {
+        stored.dirty = 0;
+        err = index_inode_put(m->ix, &stored);
+    }
+    if (err && err != ERR_NOENT)
+        return err;
+    return del(m->ix, "again", key, sizeof(key));
 }
 
 int merge_republish(struct merge *m, struct inode *inode)
@@ -190,7 +224,9 @@ int merge_republish(struct merge *m, struct inode *inode)
         inode->dirty |= DIRTY_CONTENT;
     m->local = true;
     err = index_inode_put(m->ix, inode);
-    return err ? err : merge_again_put(m, inode->ino, bits ? MERGE_AGAIN_EDITED : inode->ctime);
+    if (!err)
+        err = merge_again_put(m, inode->ino, bits != 0);
+    return err ? err : index_inode_get(m->ix, inode->ino, inode);
 }
 
 /* ---- stand-ins, and files without a name ---- */
@@ -269,15 +305,15 @@ int merge_wants_whole(struct index *ix, uint64_t ino, bool *whole)
 
 int merge_publish_whole(struct index *ix, struct inode *inode)
 {
-    uint8_t key[8], mark[8];
+    uint8_t key[8];
     bool already;
-    const int64_t ctime = inode->dirty ? MERGE_AGAIN_EDITED : inode->ctime;
     int err = merge_wants_whole(ix, inode->ino, &already);
     if (err || (already && inode->dirty & DIRTY_CONTENT))
         return err;
+    if (!inode->dirty)
+        inode->dirty = DIRTY_AGAIN;
     inode->dirty |= DIRTY_CONTENT;
     err = index_inode_put(ix, inode);
     be64(key, inode->ino);
-    bytes_le64(mark, (uint64_t)ctime);
-    return err || already ? err : index_kv_put(ix, "again", key, sizeof(key), mark, sizeof(mark));
+    return err || already ? err : index_kv_put(ix, "again", key, sizeof(key), "", 0);
 }
