@@ -28,32 +28,61 @@ void control_init(void)
     cJSON_InitHooks(&hooks);
 }
 
-static int control_dir(char *dir, size_t size)
+/* A directory that only this user can enter. */
+static bool is_ours(const char *dir)
 {
-    const char *run = getenv("XDG_RUNTIME_DIR");
     struct stat st;
-    if (run && *run == '/' && strlen(run) + sizeof("/obscurafs") <= size && stat(run, &st) == 0 &&
-        st.st_uid == geteuid() && (st.st_mode & 077) == 0)
-        snprintf(dir, size, "%s/obscurafs", run);
-    else
-        snprintf(dir, size, "/tmp/obscurafs-%u", (unsigned)geteuid());
-    if (mkdir(dir, 0700) != 0 && errno != EEXIST)
-        return err_from_errno(errno);
-    /* somebody else may have made it first in /tmp, to listen in our place */
-    if (lstat(dir, &st) != 0 || !S_ISDIR(st.st_mode) || st.st_uid != geteuid() ||
-        (st.st_mode & 077) != 0)
-        return ERR_DENIED;
-    return 0;
+    return lstat(dir, &st) == 0 && S_ISDIR(st.st_mode) && st.st_uid == geteuid() &&
+           (st.st_mode & 077) == 0;
+}
+
+size_t control_dirs(char dirs[CONTROL_DIRS][CONTROL_DIR_MAX])
+{
+    const char *set = getenv("XDG_RUNTIME_DIR");
+    char usual[32];
+    size_t n = 0;
+
+    snprintf(usual, sizeof(usual), "/run/user/%u", (unsigned)geteuid());
+    bool own_place = set && *set == '/' && strcmp(set, usual) != 0 &&
+                     strlen(set) + sizeof("/obscurafs") <= CONTROL_DIR_MAX && is_ours(set);
+    if (own_place) {
+        snprintf(dirs[n++], CONTROL_DIR_MAX, "%s/obscurafs", set);
+        return n;
+    }
+    if (is_ours(usual))
+        snprintf(dirs[n++], CONTROL_DIR_MAX, "%s/obscurafs", usual);
+    if (geteuid() == 0) /* mounts of fstab are made before anybody has logged in */
+        snprintf(dirs[n++], CONTROL_DIR_MAX, "/run/obscurafs");
+    snprintf(dirs[n++], CONTROL_DIR_MAX, "/tmp/obscurafs-%u", (unsigned)geteuid());
+    return n;
+}
+
+static int make_dir(char dir[CONTROL_DIR_MAX])
+{
+    char dirs[CONTROL_DIRS][CONTROL_DIR_MAX];
+    size_t n = control_dirs(dirs);
+    int err = ERR_DENIED;
+
+    for (size_t i = 0; i < n; i++) {
+        if (mkdir(dirs[i], 0700) != 0 && errno != EEXIST)
+            err = err_from_errno(errno);
+        else if (is_ours(
+                     dirs[i])) { /* else somebody made it first in /tmp, to listen in our place */
+            memcpy(dir, dirs[i], CONTROL_DIR_MAX);
+            return 0;
+        }
+    }
+    return err;
 }
 
 int control_path(const uint8_t vault_id[32], uint32_t device_tag, char *path, size_t size)
 {
-    char dir[80], hex[17];
+    char dir[CONTROL_DIR_MAX], hex[17];
     uint8_t hash[KDF_HASH_LEN];
     struct kdf_hasher h;
     uint8_t tag[4];
 
-    int err = control_dir(dir, sizeof(dir));
+    int err = make_dir(dir);
     if (err)
         return err;
     bytes_le32(tag, device_tag);

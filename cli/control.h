@@ -1,8 +1,8 @@
 /*
  * control.h - the socket through which commands talk to the process that has the vault mounted.
  *
- * A Unix socket in a directory that only this user can enter ($XDG_RUNTIME_DIR/obscurafs, else
- * /tmp/obscurafs-UID, mode 0700, owner checked); peers of other users are refused (SO_PEERCRED). One request per connection: a line of
+ * A Unix socket in a directory that only this user can enter ($XDG_RUNTIME_DIR/obscurafs; else /run/user/UID/obscurafs, for root
+ * /run/obscurafs, /tmp/obscurafs-UID; mode 0700, owner checked); peers of other users are refused (SO_PEERCRED). One request per connection: a line of
  * JSON, at most CONTROL_LINE_MAX bytes, {"do": "...", ...}; the answer is one or more lines of JSON, the last of which has
  * "code" (an err.h code) and, on failure, "why".
  *
@@ -29,6 +29,10 @@
 /* ---- both sides ---- */
 /* Makes cJSON wipe what it frees: requests may hold a store's secret. Call once. */
 void control_init(void);
+#define CONTROL_DIRS    3u
+#define CONTROL_DIR_MAX 80u
+/* The directories where sockets of this user may be, the one for new ones first; how many. They need not exist. */
+size_t control_dirs(char dirs[CONTROL_DIRS][CONTROL_DIR_MAX]);
 /* The socket of a device: path of at most ${size} bytes; makes the directory. 0 or an err.h code. */
 int control_path(const uint8_t vault_id[32], uint32_t device_tag, char *path, size_t size);
 /* Parses one line; NULL unless it is a JSON object of sane depth. cJSON_Delete it. */

@@ -125,17 +125,12 @@ static cJSON *ask_status(const char *path, const cJSON *request)
     return status;
 }
 
-void control_each(void (*each)(void *, const char *, const cJSON *), void *ctx)
+static void each_in(const char *dir, const cJSON *request,
+                    void (*each)(void *, const char *, const cJSON *), void *ctx)
 {
-    static const uint8_t none[32];
-    char dir[PATH_MAX];
-    if (control_path(none, 0, dir, sizeof(dir)) != 0)
-        return;
-    *strrchr(dir, '/') = '\0';
     DIR *d = opendir(dir);
     struct dirent *e;
-    cJSON *request = cJSON_CreateObject();
-    cJSON_AddStringToObject(request, "do", "status");
+
     while (d && (e = readdir(d))) {
         char path[PATH_MAX];
         size_t len = strlen(e->d_name);
@@ -147,9 +142,20 @@ void control_each(void (*each)(void *, const char *, const cJSON *), void *ctx)
             each(ctx, path, status);
         cJSON_Delete(status);
     }
-    cJSON_Delete(request);
     if (d)
         closedir(d);
+}
+
+void control_each(void (*each)(void *, const char *, const cJSON *), void *ctx)
+{
+    char dirs[CONTROL_DIRS][CONTROL_DIR_MAX];
+    size_t n = control_dirs(dirs);
+    cJSON *request = cJSON_CreateObject();
+
+    cJSON_AddStringToObject(request, "do", "status");
+    for (size_t i = 0; i < n; i++)
+        each_in(dirs[i], request, each, ctx);
+    cJSON_Delete(request);
 }
 
 /* All that there are, each with its "sock". */
