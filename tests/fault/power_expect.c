@@ -91,6 +91,8 @@ static void take(struct power_expect *x, const struct power_disk *d, size_t i, c
         x->secret_tried = m->number;
     else if (strcmp(m->word, "secret done") == 0)
         x->secret_done = m->number;
+    else if (strcmp(m->word, "store") == 0)
+        x->store = true;
     else if (strcmp(m->word, "cloned") == 0)
         x->cloned = true;
     else if (strcmp(m->word, "second") == 0 && x->second_count < 8)

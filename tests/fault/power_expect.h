@@ -18,6 +18,7 @@ struct power_expect {
     unsigned tried[POWER_TREE_THREADS], done[POWER_TREE_THREADS];
     unsigned secret_tried, secret_done; /* the passphrase is one of these */
     uint8_t code[CODE_LEN];
+    bool store;         /* the vault is promised to know its store */
     bool cloned;        /* the second device is promised to be there */
     unsigned second[8]; /* it gave the files of these numbers to the store */
     size_t second_count;

@@ -167,6 +167,8 @@ static bool find_store(struct judge *j, const char *root, bool *has)
     if (!err && n)
         snprintf(j->store_url, sizeof(j->store_url), "%s", items[0].url);
     stores_free(items, n);
+    if (!err && n == 0 && j->x->store)
+        return wrong(j, "the store that was added is not known any more");
     snprintf(folder, sizeof(folder), "%s/store", root);
     *has = n > 0 || access(folder, F_OK) == 0;
     if (err || n || !*has)
@@ -267,7 +269,7 @@ static bool judge_second(struct judge *j, const char *root)
 
 static bool judge_store(struct judge *j, const char *root)
 {
-    bool has;
+    bool has = false;
     if (!find_store(j, root, &has) || !has)
         return !has && j->why[0] == '\0';
     if (!judge_second(j, root))

@@ -286,6 +286,8 @@ static bool add_store(struct work *w)
         err = stores_add(w->v, &item, &id);
     if (err && err != ERR_EXIST)
         fatal(why[0] ? why : "store", err);
+    if (!err)
+        mark("store", 0, "");
     return !err;
 }
 
