@@ -1,19 +1,19 @@
 #!/usr/bin/env bash
-# Power cuts. First power_cut, which opens some thousand states of a disk in its own process; then a mount under load by many threads is
+# Power cuts. First power_cut, which opens a thousand states of a disk in its own process; then a mount under load by many threads is
 # recorded, and states of that disk are mounted: what was fsynced must be there, every file in its old or a later state, check content.
-# OBSCURAFS_TEST_SEED (random, printed), OBSCURAFS_TEST_WORKLOADS (60), OBSCURAFS_TEST_STATES (20 for each of them),
-# OBSCURAFS_TEST_ROUNDS (8 mounts).
+# OBSCURAFS_TEST_SEED (random, printed), OBSCURAFS_TEST_WORKLOADS (60), OBSCURAFS_TEST_STATES (12 for each of them),
+# OBSCURAFS_TEST_ROUNDS (6 mounts).
 set -u
 . "$(dirname "$0")/../fs/lib.sh"
 bin=$(dirname "$obscurafs")/../tests/fault
 load=$here/tests/fs/crash_load.py
-rounds=${OBSCURAFS_TEST_ROUNDS:-8}
+rounds=${OBSCURAFS_TEST_ROUNDS:-6}
 seed=${OBSCURAFS_TEST_SEED:-$RANDOM}
 disk=$work/disk log=$work/log m=$work/mnt
 echo "power_cut.sh: seed $seed"
 mkdir "$disk" "$m"
 
-"$bin/power_cut" --seed "$seed" --workloads "${OBSCURAFS_TEST_WORKLOADS:-60}" --states "${OBSCURAFS_TEST_STATES:-20}" ||
+"$bin/power_cut" --seed "$seed" --workloads "${OBSCURAFS_TEST_WORKLOADS:-60}" --states "${OBSCURAFS_TEST_STATES:-12}" ||
   bad "power_cut --seed $seed"
 
 # A program under the recorder; one that only has its quick stand-in for Argon2 (power_kdf.c).

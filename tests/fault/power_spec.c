@@ -113,6 +113,26 @@ static void add_end(char spec[POWER_SPEC_MAX], uint64_t *seed)
         add(spec, ".");
 }
 
+/* Until nothing fits any more, and on from there. */
+static void add_full_disk(char spec[POWER_SPEC_MAX], uint64_t *seed)
+{
+    char word[64];
+    add(spec, "S:12 m:d c:a w:a:0:9000 c:d/b c:big w:big:0:1000000 K !");
+    for (unsigned i = 0; i < 20; i++) {
+        const unsigned random = (unsigned)(power_disk_random(seed) >> 8);
+        snprintf(word, sizeof(word), "c:f%u w:f%u:0:%u", i % 9, i % 9,
+                 random % 4 ? 700000 + random % 300000 : random % 30000);
+        add(spec, word);
+        if (random / 16 % 3 == 0) {
+            snprintf(word, sizeof(word), "u:f%u", random / 64 % 9);
+            add(spec, word);
+        }
+        if (random / 1024 % 2)
+            add(spec, pick((const char *const[]){"F", "F", "C", "K"}, 4, seed));
+    }
+    add(spec, "u:big F K c:g w:g:0:5000 F");
+}
+
 static void add_kill(char spec[POWER_SPEC_MAX], uint64_t *seed, unsigned most)
 {
     char word[32];
@@ -163,6 +183,10 @@ void power_spec_random(enum power_spec_kind kind, uint64_t seed, char spec[POWER
         break;
     case POWER_SPEC_STORE_KILL:
         add_killed_store(spec, &seed);
+        break;
+    case POWER_SPEC_FULL:
+        *spec = '\0';
+        add_full_disk(spec, &seed);
         break;
     case POWER_SPEC_THREADS:
         snprintf(word, sizeof(word), "H:%u", (unsigned)(3 + power_disk_random(&seed) % 6));

@@ -6,7 +6,7 @@
  *   a:NAME set an xattr  b:NAME remove it
  *   F fsync  C commit of the index  K checkpoint of it, which gives space back  O close and open  H:N threads that write and sync N times
  *   Z a store is added  Y sync with it  V a second device of it makes a file  W the passphrase is changed  G:N killed at the N-th sync  X killed and begun again  ! the power is cut only after this
- *   . at the end: closed, else killed
+ *   S:N at the beginning: the disk has N MiB  . at the end: closed, else killed
  */
 #ifndef TESTS_FAULT_POWER_SPEC_H
 #define TESTS_FAULT_POWER_SPEC_H
@@ -27,6 +27,7 @@ enum power_spec_kind {
     POWER_SPEC_STORE_KILL,
     POWER_SPEC_THREADS,
     POWER_SPEC_MAKE,
+    POWER_SPEC_FULL,
     POWER_SPEC_KINDS
 };
 void power_spec_random(enum power_spec_kind kind, uint64_t seed, char spec[POWER_SPEC_MAX]);

@@ -470,9 +470,9 @@ static bool do_control(struct work *w, const struct word *p)
     default:
         fatal("no such word", ERR_INVAL);
     }
-    if (err)
+    if (err && err != ERR_NOSPACE) /* on a full disk nothing is promised by it */
         fatal("making durable", err);
-    return true;
+    return !err;
 }
 
 static void run_word(struct work *w, char *text)
