@@ -1,6 +1,7 @@
 #include "fs/fusefs_session.h"
 
 #include "crypto/err.h"
+#include "crypto/log.h"
 #include "fs/data.h"
 #include "fs/fusefs_loop.h"
 
@@ -67,6 +68,9 @@ void fusefs_file_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t s
     int err = data_write(fs->vault, ino, (uint64_t)off, (const uint8_t *)buf, size, !cached, kill);
 
     if (err < 0) {
+        /* The program was told that it is written; it only hears of it at fsync or close. */
+        if (cached && !atomic_exchange(&fs->said_unsaved, true))
+            log_error("what a program has written could not be kept: %s", err_text(err));
         fusefs_ops_reply_err_inode(req, err);
         return;
     }

@@ -45,6 +45,7 @@ struct fusefs {
     _Atomic unsigned write_backs; /* threads that wait for the kernel in lseek */
     bool noatime;                 /* set before INIT */
     unsigned max_read;            /* bytes of one read at most; set before INIT */
+    _Atomic bool said_unsaved;    /* a write of the kernel was refused, and that was logged */
     _Atomic unsigned capable;     /* the kernel's FUSE_CAP_..., from INIT on */
     /* fusefs_refresh.h: the thread (0: none), and whether it may write to what is not writable */
     _Atomic int refresher;

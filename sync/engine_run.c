@@ -218,8 +218,10 @@ static void finish(struct engine *e, int err, const char *why)
     pthread_mutex_unlock(&e->state);
     if (err && err != ERR_INTR && err != ERR_NOENT)
         log_warn("sync: %s", err_text(err));
-    if (err == ERR_CONTRADICTION)
+    if (err == ERR_CONTRADICTION) {
+        vault_settle(e->vault, 0); /* what was written before can still be kept */
         vault_fail(e->vault, why);
+    }
 }
 
 static void count(struct engine *e, uint64_t sent, uint64_t received)

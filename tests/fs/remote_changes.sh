@@ -164,7 +164,31 @@ sync_first
 check "both have the same" same_tree "$m" "$n"
 same "the rescued ones" "$(cat "$n/deleted" "$n/unsent")" "OURSt contentOURSt content"
 
+# ---- a contradiction turns the vault read-only: what was written before is kept ----
+
+check "umount of the second" umount_vault w
+cp -a "$work/w" "$work/older"
+mount_vault w || exit 1
+echo one >"$n/one side"
+sync_second
+check "umount of the second" umount_vault w
+rm -rf "$work/w"
+mv "$work/older" "$work/w" # a backup that was put back: the store has a later batch of ours
+mount_vault w || exit 1
+coproc other { exec python3 "$here/tests/fs/open_file.py"; }
+printf 'open\tx\t%s\tw\nwrite\tx\t0\tLAST\n' "$n/kept" >&"${other[1]}"
+for _ in 1 2; do IFS= read -r -t 30 -u "${other[0]}" answer || answer=none; same "write" "$answer" ok; done
+check_not "sync of a copy" background "$n"
+check "which is read-only" bash -c '"$1" status --json "$2" | grep -q "read_only\": *true"' - "$obscurafs" "$n"
+printf 'close\tx\n' >&"${other[1]}"
+IFS= read -r -t 30 -u "${other[0]}" answer
+same "the write was kept" "$answer" ok
+same "and shows" "$(head -c 4 "$n/kept")" LAST
+
 check "umount" umount_vault v
 check "umount of the second" umount_vault w
 check "nothing is left over" "$obscurafs" check -q --passfile "$work/pass" "$work/v"
 check "on the second" "$obscurafs" check -q --passfile "$work/pass" "$work/w"
+mount_vault w || exit 1
+same "after it was mounted again" "$(head -c 4 "$n/kept")" LAST
+check "umount of the second" umount_vault w
