@@ -2,7 +2,7 @@
 # "N passed, N failed[, N skipped]", which are added up. $here, $build, $obscurafs come from .ci/setup.sh.
 # shellcheck shell=bash
 
-suites=(unit format attacks posix real_tree remote_changes leaks bad_input fstab crash power_cut webdav_s3 tidy gcc_clang sanitize)
+suites=(unit format attacks posix real_tree remote_changes leaks bad_input fstab crash random_ops power_cut webdav_s3 tidy gcc_clang sanitize)
 declare -A suite_limit=([power_cut]=600 [unit]=900 [sanitize]=1500 [gcc_clang]=900 [webdav_s3]=400 [tidy]=900)
 
 # count_results LOG: sums the result lines.
@@ -52,6 +52,9 @@ suite_fstab() { OBSCURAFS=$obscurafs "$here/tests/fs/fstab.sh"; }
 
 # kill -9 under load.
 suite_crash() { OBSCURAFS=$obscurafs "$here/tests/fs/crash.sh"; }
+
+# Random operations against a model, by several processes; mounted again, caches dropped, killed between.
+suite_random_ops() { OBSCURAFS=$obscurafs "$here/tests/fs/random_ops.sh" "$build/tests/fs/random_ops"; }
 
 # Power cuts: writes lost, torn or reordered, at any point.
 suite_power_cut() { OBSCURAFS=$obscurafs "$here/tests/fault/power_cut.sh"; }
