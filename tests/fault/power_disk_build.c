@@ -178,12 +178,13 @@ static void tear(struct content *c, const struct power_pick *pick)
     const struct power_head *h = &c->records[pick->write].head;
     const size_t j = count_before(c, pick->write);
     uint64_t random = random_for(pick, 1);
-    const unsigned way = (unsigned)(random % 4);
+    const unsigned way = (unsigned)(random % 5);
     const size_t from = h->off / c->sector, to = (h->off + h->data_len - 1) / c->sector + 1;
     const size_t at = from + (size_t)power_disk_random(&random) % (to - from + 1);
     for (size_t s = from; s < to; s++) {
         bool gone = way == 0 || (way == 1 && s >= at) || (way == 2 && s < at) ||
-                    (way == 3 && (power_disk_random(&random) & 1));
+                    (way == 3 && (power_disk_random(&random) & 1)) ||
+                    (way == 4 && s > from && s + 1 < to); /* its ends share sectors with others */
         if (gone && c->limit[s] > j)
             c->limit[s] = (uint32_t)j;
     }

@@ -210,6 +210,8 @@ const char *power_spec_known(unsigned number)
         SETUP "m:e/f b:a O X c:d/c w:d/c:14475:51810 w:a:9000:30000 K X d:e c:d/e K",
         /* an object of the store, put by one who was killed, was taken for stored before its name was durable */
         SETUP "c:c w:c:8274:48535 G:20 Z Y X r:d:e Z Y G:9 Z Y X Z Y",
+        /* a write whose middle is lost ends the log; what is promised later must not come behind it */
+        "c:c c:a w:a:0:900 K ! w:c:0:60000 w:a:0:50 F",
         /* other names in the place of a new vault, but not the lock that says whose they are */
         "c:a W w:a:0:3000 F W",
     };

@@ -31,7 +31,7 @@ enum power_spec_kind {
     POWER_SPEC_KINDS
 };
 void power_spec_random(enum power_spec_kind kind, uint64_t seed, char spec[POWER_SPEC_MAX]);
-/* Workloads that once found something; NULL behind the last. */
+/* Workloads that find what others find rarely; NULL behind the last. */
 const char *power_spec_known(unsigned number);
 /* What the next mount does after a power cut, before the next one. */
 void power_spec_after(uint64_t seed, char spec[POWER_SPEC_MAX]);
