@@ -104,10 +104,25 @@ static int explain(const struct vault *v, int err, const char *name, const char 
 }
 
 /* Header, lock, slot, keyring. */
-static int unlock(struct vault *v, const void *secret, size_t len, char *why)
+/* What opens a vault: a slot's secret, or the device key itself. */
+struct opener {
+    const void *secret;
+    size_t len;
+    const uint8_t *device_key; /* or NULL */
+};
+
+static int open_device_key(struct vault *v, const struct opener *o)
+{
+    unsigned slot;
+    if (!o->device_key)
+        return vault_dir_open_slot(v->fd, v->id, o->secret, o->len, v->keyring->device_key, &slot);
+    memcpy(v->keyring->device_key, o->device_key, SECRET_KEY_LEN);
+    return 0;
+}
+
+static int unlock(struct vault *v, const struct opener *o, char *why)
 {
     uint32_t tag;
-    unsigned slot;
     int err = vault_dir_open(v->path, &v->fd);
     if (!err)
         err = vault_dir_read_header(v->fd, v->id, &tag);
@@ -120,7 +135,7 @@ static int unlock(struct vault *v, const void *secret, size_t len, char *why)
     if (!v->read_only)
         vault_dir_clean(v->fd, ".");
 
-    err = vault_dir_open_slot(v->fd, v->id, secret, len, v->keyring->device_key, &slot);
+    err = open_device_key(v, o);
     if (err)
         return explain(v, err, VAULT_DIR_SLOTS, "holds no slot any more; " RENEW, why);
     err = keyring_load(v->keyring, v->fd, v->id);
@@ -192,8 +207,8 @@ static int open_index(struct vault *v, char *why)
     return explain(v, err, "index", "is damaged; " RENEW, why);
 }
 
-int vault_open(struct vault **out, const char *path, const void *secret, size_t len,
-               enum vault_mode mode, char *why)
+static int open_by(struct vault **out, const char *path, const struct opener *o,
+                   enum vault_mode mode, char *why)
 {
     struct vault *v = NULL;
     *out = NULL;
@@ -202,7 +217,7 @@ int vault_open(struct vault **out, const char *path, const void *secret, size_t 
     int err = new_vault(&v, path, mode);
     if (err)
         return err;
-    err = unlock(v, secret, len, why);
+    err = unlock(v, o, why);
     if (!err)
         err = make_keys(v);
     if (!err)
@@ -215,6 +230,20 @@ int vault_open(struct vault **out, const char *path, const void *secret, size_t 
     }
     *out = v;
     return ERR_OK;
+}
+
+int vault_open(struct vault **out, const char *path, const void *secret, size_t len,
+               enum vault_mode mode, char *why)
+{
+    const struct opener o = {.secret = secret, .len = len};
+    return open_by(out, path, &o, mode, why);
+}
+
+int vault_open_key(struct vault **out, const char *path, const uint8_t device_key[SECRET_KEY_LEN],
+                   enum vault_mode mode, char *why)
+{
+    const struct opener o = {.device_key = device_key};
+    return open_by(out, path, &o, mode, why);
 }
 
 int vault_close(struct vault *v)

@@ -46,6 +46,9 @@ enum vault_mode { VAULT_READ_WRITE, VAULT_READ_ONLY };
  * ${why} may be NULL. */
 int vault_open(struct vault **vault, const char *path, const void *secret, size_t len,
                enum vault_mode mode, char *why);
+/* The same for who has the device key, having just made the vault: deriving it from a passphrase once more takes a second. */
+int vault_open_key(struct vault **vault, const char *path, const uint8_t device_key[SECRET_KEY_LEN],
+                   enum vault_mode mode, char *why);
 /* Everything durable, then keys wiped. The first error. NULL is a no-op. */
 int vault_close(struct vault *vault);
 

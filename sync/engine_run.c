@@ -238,7 +238,12 @@ static int pull_and_push(struct engine *e, bool push, struct engine_watch *w, st
 {
     struct pull_result in = {0};
     struct push_result out = {0};
-    const struct pull_params pull = {e->vault, e->handles, e->count, &w->stop, pulled, r};
+    const struct pull_params pull = {.vault = e->vault,
+                                     .stores = e->handles,
+                                     .count = e->count,
+                                     .cancelled = &w->stop,
+                                     .progress = pulled,
+                                     .ctx = r};
     const struct push_params params = {e->vault, e->handles, e->count, &w->stop, pushed, r, NULL};
     int err = pull_run(&pull, &in);
     count(e, 0, in.received);

@@ -18,6 +18,7 @@
 #define NEAR       (64u << 10) /* bytes of a pack that are fetched in vain rather than asking twice */
 #define WINDOW_MIN (256u << 10)
 #define UNKEPT     (4u << 20) /* ahead at most when nothing can be kept on the disk */
+#define SMALL_FILE (8u << 20) /* whoever reads on in such a file will read it all */
 #define GROWTH     4u         /* ahead at most, in what was read so far */
 #define ROWS       256u
 #define LOOK       1024u /* numbers looked at in one go; beyond, it is hardly the same reader's */
@@ -96,7 +97,9 @@ static void begin_stream(struct hydrate *h, const struct vault_fetch *ask)
 static uint64_t window(const struct hydrate *h, const struct hydrate_stream *s)
 {
     const uint64_t most = data_keep_can(h->vault) ? HYDRATE_AHEAD : UNKEPT;
-    const uint64_t want = s->consumed * GROWTH > WINDOW_MIN ? s->consumed * GROWTH : WINDOW_MIN;
+    uint64_t want = s->consumed * GROWTH > WINDOW_MIN ? s->consumed * GROWTH : WINDOW_MIN;
+    if (!s->crossed && s->left <= SMALL_FILE && s->left > want)
+        want = s->left;
     return want < most ? want : most;
 }
 

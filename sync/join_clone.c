@@ -280,14 +280,18 @@ static int make_vault(struct cloning *c)
                                .secret_len = c->secret_len,
                                .cost = c->cost};
     report(c, "making the vault", 0, 0);
-    int err = make_temp(c);
+    uint8_t *device_key = secret_alloc(SECRET_KEY_LEN);
+    int err = device_key ? make_temp(c) : ERR_NOMEM;
     params.path = c->temp;
+    if (!err)
+        memcpy(device_key, c->keyring->device_key, SECRET_KEY_LEN);
     if (!err)
         err = vault_create(&params);
     keyring_free(c->keyring); /* the vault brings its own, and guarded memory is scarce */
     c->keyring = NULL;
     if (!err)
-        err = vault_open(&c->vault, c->temp, c->secret, c->secret_len, VAULT_READ_WRITE, c->why);
+        err = vault_open_key(&c->vault, c->temp, device_key, VAULT_READ_WRITE, c->why);
+    secret_free(device_key);
     return err ? err : members_save(c->vault, c->roster);
 }
 
@@ -324,8 +328,12 @@ static int replay(struct cloning *c)
     if (err)
         return err;
     item.id = handle.id;
-    struct pull_params params = {
-        .vault = c->vault, .stores = &handle, .count = 1, .progress = pulled, .ctx = c};
+    struct pull_params params = {.vault = c->vault,
+                                 .stores = &handle,
+                                 .count = 1,
+                                 .joining = true,
+                                 .progress = pulled,
+                                 .ctx = c};
     memset(&result, 0, sizeof(result));
     err = pull_run(&params, &result);
     if (err)

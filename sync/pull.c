@@ -13,7 +13,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define OWN_STEP 64u /* own batches noted under one lock */
+#define JOINING_WINDOW 4u  /* batches asked for after a first one that was there */
+#define OWN_STEP       64u /* own batches noted under one lock */
 
 bool pull_cancelled(const struct pull *p)
 {
@@ -78,6 +79,8 @@ static int note_own(struct pull *p)
 static int fetch_members(struct pull *p)
 {
     size_t all = 0;
+    if (p->params->joining)
+        return 0;
     for (size_t i = 0; i < p->params->count; i++) {
         size_t fresh = 0;
         int err = members_fetch(p->params->stores[i].store, p->roster, &fresh);
@@ -118,7 +121,7 @@ static int make_devices(struct pull *p)
             continue;
         struct pull_device *d = &p->devices[p->device_count++];
         d->member = member;
-        d->window = 1;
+        d->window = p->params->joining ? JOINING_WINDOW : 1;
         err = ledger_head_get(p->ix, member->tag, &d->head);
     }
     index_unlock(p->ix);

@@ -19,6 +19,8 @@ struct pull_params {
     const struct stores_handle *stores;
     size_t count;
     const _Atomic bool *cancelled; /* NULL: never */
+    /* A new device: its roster is what the store had just now, and it has everybody's history to read. */
+    bool joining;
     /* Batches applied, and batches known to exist; may be NULL. Called without locks. */
     void (*progress)(void *ctx, uint64_t done, uint64_t total);
     void *ctx;

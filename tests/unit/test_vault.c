@@ -206,9 +206,20 @@ static void opening(void)
     CHECK_EQ(seal_key_epoch(vault_seal_key(v, 1)), 1);
     CHECK(!vault_seal_key(v, 2));
     CHECK(vault_in_use(path));
+    uint8_t device_key[SECRET_KEY_LEN];
+    memcpy(device_key, vault_keyring(v)->device_key, sizeof(device_key));
     CHECK_EQ(vault_close(v), ERR_OK);
     CHECK(!vault_in_use(path));
     CHECK_EQ(vault_close(NULL), ERR_OK);
+
+    /* by the device key itself, and by no other */
+    CHECK_EQ(vault_open_key(&v, path, device_key, VAULT_READ_WRITE, why), ERR_OK);
+    CHECK_EQ(seal_key_epoch(vault_seal_key(v, 0)), 3);
+    CHECK_EQ(vault_close(v), ERR_OK);
+    device_key[0] ^= 1;
+    CHECK_EQ(vault_open_key(&v, path, device_key, VAULT_READ_WRITE, why), ERR_AUTH);
+    CHECK(!vault_in_use(path));
+    why[0] = '\0';
 
     CHECK_EQ(try_open("A passphrase", VAULT_READ_WRITE), ERR_WRONGKEY);
     CHECK_EQ(try_open("", VAULT_READ_WRITE), ERR_WRONGKEY);
