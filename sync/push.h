@@ -21,7 +21,7 @@
 
 /* inodes and names in one batch at most: bounds how long the lock is held */
 #define PUSH_BATCH_ITEMS  4096u
-#define PUSH_WORKERS      5u /* packs in flight at once; each has a buffer of PACK_SIZE */
+#define PUSH_WORKERS      4u /* packs in flight at once; each has a buffer of PACK_SIZE */
 #define PUSH_WORKERS_SLOW 3u /* as long as the link has not shown that it carries more */
 
 /* For tests; zeroes are the defaults. */
