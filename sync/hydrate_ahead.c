@@ -123,7 +123,8 @@ bool hydrate_note_reader(struct hydrate *h, const struct vault_fetch *ask)
         atomic_store(&h->live, true);
         return false;
     }
-    s->goes_on = true;
+    if (ask->e->eid != s->eid || ask->end > s->block)
+        s->goes_on = true; /* not when the same is read once more */
     if (ask->ino != s->ino)
         s->crossed = true;
     s->ino = ask->ino;
@@ -131,7 +132,7 @@ bool hydrate_note_reader(struct hydrate *h, const struct vault_fetch *ask)
     if (s->eid == ask->e->eid)
         s->left = ask->left;
     ask_for_plan(h, s);
-    return true;
+    return s->goes_on;
 }
 
 void hydrate_reading(struct hydrate *h, const struct extent *e)

@@ -20,15 +20,17 @@ static void log_wrong(const struct hydrate_job *job, const struct hydrate_piece 
     log_error("extent %s: %s (%s)", id, what, job->name);
 }
 
-/* Right bytes? What a store gives is worth nothing before. */
+/* Right bytes? What a store gives is worth nothing before. Of each block only the first bytes are decrypted: that is the least. */
 static int verify(struct vault *vault, const struct hydrate_piece *p, const uint8_t *sealed)
 {
-    uint8_t plain[SEAL_BLOCK];
+    uint8_t plain[SEAL_PART];
     const struct seal_key *key = vault_seal_key(vault, p->e.epoch);
     int err = key ? 0 : ERR_BEHIND; /* a key that is not here yet */
-    for (size_t i = p->first; i < p->end && !err; i++)
-        err = seal_open(key, p->e.id, p->e.len, i, 1, sealed + seal_block_offset(i - p->first),
-                        plain);
+    for (size_t i = p->first; i < p->end && !err; i++) {
+        const size_t left = p->e.len - i * SEAL_BLOCK;
+        err = seal_open_part(key, p->e.id, p->e.len, i, 0, left < SEAL_PART ? left : SEAL_PART,
+                             sealed + seal_block_offset(i - p->first), plain);
+    }
     secret_wipe(plain, sizeof(plain));
     return err;
 }

@@ -265,13 +265,14 @@ static void no_answer(struct member *m)
 /* Wrong bytes are neither served nor kept, whether somebody waits for them or they come ahead. */
 static void wrong_bytes(struct member *m)
 {
-    const unsigned n = 6;
+    const unsigned n = 9;
     int err = 0;
     atomic_store(&server.spoil, 1);
     CHECK_EQ(read_part(m->d.v, n, 0, 64 * KiB, NULL), ERR_AUTH);
     CHECK_EQ(read_part(m->d.v, n, 0, 64 * KiB, NULL), 0);
-    CHECK_EQ(read_part(m->d.v, n, 64 * KiB, 64 * KiB, NULL), 0);
-    atomic_store(&server.spoil, 1000);
+    settled(m);
+    CHECK(!is_here(m->d.v, n));
+    atomic_store(&server.spoil, 1000); /* before it is seen to read on, and all is fetched */
     for (size_t at = 0; at < BIG_LEN; at += READ) {
         int one = read_part(m->d.v, n, at, READ, NULL);
         CHECK(one == 0 || one == ERR_AUTH);
