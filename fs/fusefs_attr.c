@@ -6,6 +6,8 @@
 
 /* Space that statfs does not offer: the index and its log must be able to grow after the last byte of data. */
 #define SPACE_MARGIN (32ull << 20)
+/* What sealing adds to data is less than one part in so many; statfs does not offer it either. */
+#define OVERHEAD_PART 512u
 /* A guess of what a new inode with its name takes, for the number of free inodes. */
 #define INODE_COST 512u
 
@@ -126,13 +128,21 @@ void fusefs_attr_set(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_s
     fuse_reply_attr(req, &st, FUSEFS_TIMEOUT);
 }
 
+/* How many of the free blocks of the disk can be filled with data. */
+static fsblkcnt_t offered(fsblkcnt_t blocks, const struct statvfs *st)
+{
+    fsblkcnt_t margin = SPACE_MARGIN / st->f_frsize;
+
+    blocks = blocks > margin ? blocks - margin : 0;
+    return blocks - (blocks + OVERHEAD_PART - 1) / OVERHEAD_PART;
+}
+
 void fusefs_attr_statfs(fuse_req_t req, fuse_ino_t ino)
 {
     struct fusefs *fs = fusefs_session_of(req);
     struct index *ix = vault_index(fs->vault);
     struct index_stats stats = {0};
     struct statvfs st;
-    uint64_t margin;
 
     if (statvfs(vault_path(fs->vault), &st) < 0) {
         fusefs_ops_reply_err(req, ERR_IO);
@@ -141,9 +151,8 @@ void fusefs_attr_statfs(fuse_req_t req, fuse_ino_t ino)
     index_lock(ix);
     (void)index_stats(ix, &stats); /* zeroes are a poor answer, but better than none */
     index_unlock(ix);
-    margin = SPACE_MARGIN / st.f_frsize;
-    st.f_bavail = st.f_bavail > margin ? st.f_bavail - margin : 0;
-    st.f_bfree = st.f_bfree > margin ? st.f_bfree - margin : 0;
+    st.f_bavail = offered(st.f_bavail, &st);
+    st.f_bfree = offered(st.f_bfree, &st);
     st.f_bsize =
         st.f_frsize; /* st_blocks and df count in f_frsize; a larger preferred size is in st_blksize */
     st.f_ffree = st.f_favail = st.f_bavail * st.f_frsize / INODE_COST;
