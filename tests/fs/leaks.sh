@@ -8,6 +8,11 @@ mkdir "$TMPDIR"
 
 new_vault v && new_store store v && mount_vault v || exit 1
 m=$work/v.mnt
+# What could carry keys to a disk: core dumps are off, and memory is locked where this user may lock some.
+same "no core dumps of the process that serves a mount" "$(awk '/^Max core file size/ {print $5, $6}' "/proc/$(pid_of v)/limits")" "0 0"
+if [[ $(ulimit -l) == unlimited || $(ulimit -l) -ge 64 ]]; then
+  if [[ $(awk '/^VmLck:/ {print $2}' "/proc/$(pid_of v)/status") -ge 40 ]]; then ok; else bad "no memory is locked"; fi
+fi
 marks=(MARKNAME MARKCONTENT MARKTARGET MARKXATTR MARKDIR)
 search() { # WHEN
   local mark where

@@ -70,6 +70,16 @@ static void test_boxes(void)
     bytes_out_reset(&out);
     CHECK_EQ(keybox_make(&ring, vault_id, stranger, device, &out), 0);
     CHECK_EQ(keybox_open(out.p, out.len, vault_id, roster, second, &got), ERR_AUTH);
+    /* Every member may, not only the first one. */
+    bytes_out_reset(&out);
+    CHECK_EQ(keybox_make(&ring, vault_id, second, roster_by_tag(roster, 5), &out), 0);
+    CHECK_EQ(keybox_open(out.p, out.len, vault_id, roster, first, &got), 0);
+    /* A member's box of another vault in a frame of this one, as if signed so: the vault stands inside, too. */
+    bytes_out_reset(&out);
+    CHECK_EQ(keybox_make(&ring, other_id, first, device, &out), 0);
+    memcpy(out.p + 8, vault_id, 32);
+    sign_make(first, "obs-keybox", out.p, out.len - SIGN_LEN, out.p + out.len - SIGN_LEN);
+    CHECK_EQ(keybox_open(out.p, out.len, vault_id, roster, second, &got), ERR_AUTH);
     bytes_out_release(&out);
 }
 

@@ -2,6 +2,7 @@
 #include "segment_fixture.h"
 
 #include "crypto/seal.h"
+#include "fs/segment_record.h"
 
 #include <pthread.h>
 #include <signal.h>
@@ -436,6 +437,47 @@ static void failing_disk(void)
     fixture_remove(&fx);
 }
 
+#define NONCES 4000u /* far more than one pool of them */
+
+static uint8_t nonces[NONCES][SEAL_NONCE];
+
+static int by_bytes(const void *a, const void *b)
+{
+    return memcmp(a, b, SEAL_NONCE);
+}
+
+static void *seal_some(void *ctx)
+{
+    const uint8_t key[SECRET_KEY_LEN] = {1}, vault[32] = {2};
+    const struct segment_record_head head = {.kind = SEGMENT_NOTE, .len = 48, .at = {1, 0}};
+    struct segment_record_key rk;
+    uint8_t sealed[SEGMENT_HEAD], note[100];
+    uint8_t(*to)[SEAL_NONCE] = ctx;
+    CHECK_EQ(segment_record_key_init(&rk, key, vault, 3), ERR_OK);
+    for (size_t i = 0; i < NONCES / 2; i += 2) {
+        CHECK_EQ(segment_record_seal_head(&rk, &head, sealed), ERR_OK);
+        CHECK_EQ(segment_record_seal_note(&rk, sealed, (const uint8_t *)"same", 4, note), ERR_OK);
+        memcpy(to[i], sealed, SEAL_NONCE);
+        memcpy(to[i + 1], note, SEAL_NONCE);
+    }
+    segment_record_key_wipe(&rk);
+    return NULL;
+}
+
+/* The same records, sealed again and again, in one thread and in another: no nonce twice (A17). */
+static void no_nonce_twice(void)
+{
+    pthread_t t;
+    unsigned repeated = 0;
+    CHECK(pthread_create(&t, NULL, seal_some, nonces[NONCES / 2]) == 0);
+    pthread_join(t, NULL);
+    seal_some(nonces[0]);
+    qsort(nonces, NONCES, SEAL_NONCE, by_bytes);
+    for (size_t i = 1; i < NONCES; i++)
+        repeated += memcmp(nonces[i - 1], nonces[i], SEAL_NONCE) == 0;
+    CHECK_EQ(repeated, 0);
+}
+
 int main(void)
 {
     signal(SIGXFSZ, SIG_IGN);
@@ -450,5 +492,6 @@ int main(void)
     reading_and_freeing();
     full_disk();
     failing_disk();
+    no_nonce_twice();
     return check_done();
 }

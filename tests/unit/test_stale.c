@@ -184,10 +184,18 @@ static void test_alarms(void)
     CHECK_EQ(err, ERR_CONTRADICTION); /* A14 */
     CHECK_EQ(store_delete(s.g.m[0].store, name), 0);
 
-    /* What the store had confirmed is gone for good; shown and hidden again it is never more than behind. */
+    /* What it showed once and shows no more is missed, whoever wrote it (A13). */
+    struct newest own, other;
     s.world.horizon = 0;
+    find_newest(&s, 1, &other);
+    CHECK_EQ(member_pull(&s.g.m[0], NULL, NULL), 0);
+    CHECK_EQ(rename(other.path, other.aside), 0);
+    CHECK_EQ(member_pull(&s.g.m[0], NULL, NULL), ERR_BEHIND);
+    CHECK_EQ(rename(other.aside, other.path), 0);
+    CHECK_EQ(member_pull(&s.g.m[0], NULL, NULL), 0);
+
+    /* What the store had confirmed is gone for good; shown and hidden again it is never more than behind. */
     s.g.m[0].limits.missing_span_s = -1;
-    struct newest own;
     find_newest(&s, 0, &own);
     for (int i = 0; i < 5; i++) {
         CHECK_EQ(rename(own.path, own.aside), 0);

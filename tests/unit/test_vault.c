@@ -413,6 +413,30 @@ static void passwd(void)
     CHECK_EQ(try_open(PASS, VAULT_READ_WRITE), ERR_OK);
 }
 
+/* A slot as cheap, or as costly, as whoever made it wanted gets the costs of this machine when the passphrase is changed (A4). */
+static void passwd_costs(void)
+{
+    const struct slot_cost other = {SLOT_OPS_MIN + 1, SLOT_MEM_MIN};
+    struct slot_cost policy, now;
+    uint8_t slot[SLOT_LEN], device_key[SECRET_KEY_LEN];
+    char p[256];
+    file_path(p, "slots/0");
+    int fd = open(p, O_RDWR);
+    CHECK(fd >= 0 && pread(fd, slot, SLOT_LEN, 0) == SLOT_LEN);
+    CHECK_EQ(slot_open(slot, 0, id, PASS, PASS_LEN, device_key), ERR_OK);
+    CHECK_EQ(slot_make(slot, 0, id, &other, PASS, PASS_LEN, device_key), ERR_OK);
+    CHECK(pwrite(fd, slot, SLOT_LEN, 0) == SLOT_LEN);
+    close(fd);
+    CHECK_EQ(vault_passwd(path, PASS, PASS_LEN, PASS, PASS_LEN), ERR_OK);
+    fd = open(p, O_RDONLY);
+    CHECK(fd >= 0 && pread(fd, slot, SLOT_LEN, 0) == SLOT_LEN);
+    close(fd);
+    slot_calibrate(&policy);
+    CHECK_EQ(slot_describe(slot, &now), ERR_OK);
+    CHECK(now.ops == policy.ops && now.mem == policy.mem && now.ops != other.ops);
+    CHECK_EQ(try_open(PASS, VAULT_READ_WRITE), ERR_OK);
+}
+
 /* A read-only session changes no file, in a directory without write permission (which root does not heed). */
 static void read_only(void)
 {
@@ -566,6 +590,7 @@ int main(void)
     damaged_header();
     damaged_rest();
     passwd();
+    passwd_costs();
     read_only();
     failing();
     failing_disk();
