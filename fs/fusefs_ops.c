@@ -122,15 +122,16 @@ static void init(void *userdata, struct fuse_conn_info *conn)
     struct fusefs *fs = userdata;
     /* EXPLICIT_INVAL_DATA instead of AUTO: data in the page cache stays valid until fusefs_notify says otherwise; a
      * change of mtime alone must not throw it away. */
-    const unsigned want = FUSE_CAP_ASYNC_READ | FUSE_CAP_ASYNC_DIO | FUSE_CAP_PARALLEL_DIROPS |
+    const unsigned want = FUSE_CAP_ASYNC_READ | FUSE_CAP_PARALLEL_DIROPS |
                           FUSE_CAP_WRITEBACK_CACHE | FUSE_CAP_READDIRPLUS |
                           FUSE_CAP_CACHE_SYMLINKS | FUSE_CAP_EXPLICIT_INVAL_DATA;
     /* HANDLE_KILLPRIV would have us clear set-user-ID at writes that come from the page cache, without knowing whose
-     * they are; its second version (fusefs_raw.h) tells us. Splicing costs more than it saves, as the data is sealed. */
-    const unsigned refuse = FUSE_CAP_HANDLE_KILLPRIV | FUSE_CAP_AUTO_INVAL_DATA |
-                            FUSE_CAP_ATOMIC_O_TRUNC | FUSE_CAP_READDIRPLUS_AUTO |
-                            FUSE_CAP_SPLICE_READ | FUSE_CAP_SPLICE_WRITE | FUSE_CAP_SPLICE_MOVE |
-                            FUSE_CAP_POSIX_ACL;
+     * they are; its second version (fusefs_raw.h) tells us. ASYNC_DIO: an asynchronous direct write then ends without taking out what a reader has put into the page
+     * cache meanwhile, and the old bytes stay there. Splicing costs more than it saves, as the data is sealed. */
+    const unsigned refuse = FUSE_CAP_ASYNC_DIO | FUSE_CAP_HANDLE_KILLPRIV |
+                            FUSE_CAP_AUTO_INVAL_DATA | FUSE_CAP_ATOMIC_O_TRUNC |
+                            FUSE_CAP_READDIRPLUS_AUTO | FUSE_CAP_SPLICE_READ |
+                            FUSE_CAP_SPLICE_WRITE | FUSE_CAP_SPLICE_MOVE | FUSE_CAP_POSIX_ACL;
 
     fs->capable = conn->capable;
     conn->want = (conn->want | (want & conn->capable)) & ~refuse;

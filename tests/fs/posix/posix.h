@@ -65,6 +65,7 @@ void posix_attr(void);
 void posix_times(void);
 void posix_xattr(void);
 void posix_data(void);
+void posix_aio(void);
 void posix_mmap(void);
 void posix_space(void);
 void posix_dirs(void);

@@ -24,11 +24,12 @@ static const struct {
     const char *name;
     void (*run)(void);
 } topics[] = {
-    {"names", posix_names},       {"open", posix_open},   {"links", posix_links},
-    {"rename", posix_rename},     {"attr", posix_attr},   {"times", posix_times},
-    {"xattr", posix_xattr},       {"data", posix_data},   {"mmap", posix_mmap},
-    {"space", posix_space},       {"dirs", posix_dirs},   {"locks", posix_locks},
-    {"unlinked", posix_unlinked}, {"perms", posix_perms}, {"setid", posix_setid},
+    {"names", posix_names},   {"open", posix_open},         {"links", posix_links},
+    {"rename", posix_rename}, {"attr", posix_attr},         {"times", posix_times},
+    {"xattr", posix_xattr},   {"data", posix_data},         {"mmap", posix_mmap},
+    {"aio", posix_aio},       {"space", posix_space},       {"dirs", posix_dirs},
+    {"locks", posix_locks},   {"unlinked", posix_unlinked}, {"perms", posix_perms},
+    {"setid", posix_setid},
 };
 
 /* Shared with children. */
