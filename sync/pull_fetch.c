@@ -156,6 +156,7 @@ void pull_fetch_wait(struct pull *p, struct pull_device *d)
         return;
     pull_fetch_release(d);
     d->count = 0;
+    d->ended = false; /* it is there to be asked for again */
     d->let_go = true;
 }
 

@@ -55,10 +55,12 @@ static void test_waiting(void)
             CHECK(bytes_put_space(&devices[i].ahead[k], PULL_HELD_MAX / 5));
         }
         devices[i].count = 2;
+        devices[i].ended = true; /* these two are all that there is */
         pull_fetch_wait(&p, &devices[i]);
         CHECK(pull_fetch_pending(&devices[i]));
         CHECK_EQ(devices[i].count, i < 2 ? 2 : 0);
         CHECK_EQ(devices[i].let_go, i == 2);
+        CHECK_EQ(devices[i].ended, i < 2); /* what was let go is asked for again */
     }
     CHECK_EQ(devices[2].ahead[0].cap + devices[2].ahead[1].cap, 0);
     for (size_t i = 0; i < 3; i++)
