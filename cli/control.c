@@ -28,8 +28,7 @@ void control_init(void)
     cJSON_InitHooks(&hooks);
 }
 
-/* A directory that only this user can enter. */
-static bool is_ours(const char *dir)
+bool control_dir_is_ours(const char *dir)
 {
     struct stat st;
     return lstat(dir, &st) == 0 && S_ISDIR(st.st_mode) && st.st_uid == geteuid() &&
@@ -44,12 +43,13 @@ size_t control_dirs(char dirs[CONTROL_DIRS][CONTROL_DIR_MAX])
 
     snprintf(usual, sizeof(usual), "/run/user/%u", (unsigned)geteuid());
     bool own_place = set && *set == '/' && strcmp(set, usual) != 0 &&
-                     strlen(set) + sizeof("/obscurafs") <= CONTROL_DIR_MAX && is_ours(set);
+                     strlen(set) + sizeof("/obscurafs") <= CONTROL_DIR_MAX &&
+                     control_dir_is_ours(set);
     if (own_place) {
         snprintf(dirs[n++], CONTROL_DIR_MAX, "%s/obscurafs", set);
         return n;
     }
-    if (is_ours(usual))
+    if (control_dir_is_ours(usual))
         snprintf(dirs[n++], CONTROL_DIR_MAX, "%s/obscurafs", usual);
     if (geteuid() == 0) /* mounts of fstab are made before anybody has logged in */
         snprintf(dirs[n++], CONTROL_DIR_MAX, "/run/obscurafs");
@@ -66,7 +66,7 @@ static int make_dir(char dir[CONTROL_DIR_MAX])
     for (size_t i = 0; i < n; i++) {
         if (mkdir(dirs[i], 0700) != 0 && errno != EEXIST)
             err = err_from_errno(errno);
-        else if (is_ours(
+        else if (control_dir_is_ours(
                      dirs[i])) { /* else somebody made it first in /tmp, to listen in our place */
             memcpy(dir, dirs[i], CONTROL_DIR_MAX);
             return 0;

@@ -33,6 +33,8 @@ void control_init(void);
 #define CONTROL_DIR_MAX 80u
 /* The directories where sockets of this user may be, the one for new ones first; how many. They need not exist. */
 size_t control_dirs(char dirs[CONTROL_DIRS][CONTROL_DIR_MAX]);
+/* Is it a directory that only this user can enter? What lies in any other one is not to be believed. */
+bool control_dir_is_ours(const char *dir);
 /* The socket of a device: path of at most ${size} bytes; makes the directory. 0 or an err.h code. */
 int control_path(const uint8_t vault_id[32], uint32_t device_tag, char *path, size_t size);
 /* Parses one line; NULL unless it is a JSON object of sane depth. cJSON_Delete it. */

@@ -128,7 +128,7 @@ static cJSON *ask_status(const char *path, const cJSON *request)
 static void each_in(const char *dir, const cJSON *request,
                     void (*each)(void *, const char *, const cJSON *), void *ctx)
 {
-    DIR *d = opendir(dir);
+    DIR *d = control_dir_is_ours(dir) ? opendir(dir) : NULL;
     struct dirent *e;
 
     while (d && (e = readdir(d))) {

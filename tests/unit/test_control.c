@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
@@ -190,6 +191,32 @@ static void test_bad_peers(void)
     control_server_free(server);
 }
 
+static void count_each(void *ctx, const char *sock, const cJSON *status)
+{
+    (void)sock, (void)status;
+    ++*(int *)ctx;
+}
+
+/* In a place that others can enter, anybody can have put the sockets and what lies beside them: nobody looks there. */
+static void test_place(void)
+{
+    struct control_server *server;
+    char place[sizeof(dir) + 16];
+    int found = 0;
+    snprintf(place, sizeof(place), "%s/obscurafs", dir);
+    snprintf(path, sizeof(path), "%s/0.sock", place);
+    CHECK(setenv("XDG_RUNTIME_DIR", dir, 1) == 0 && mkdir(place, 0700) == 0);
+    CHECK_EQ(control_server_start(&server, path, handle, NULL), 0);
+    control_each(count_each, &found);
+    CHECK_EQ(found, 1);
+    CHECK_EQ(chmod(place, 0777), 0);
+    control_each(count_each, &found);
+    CHECK_EQ(found, 1);
+    control_server_drain(server, hurry, NULL);
+    control_server_free(server);
+    CHECK_EQ(rmdir(place), 0);
+}
+
 int main(void)
 {
     if (secret_init() || !mkdtemp(dir))
@@ -198,6 +225,7 @@ int main(void)
     snprintf(path, sizeof(path), "%s/s", dir);
     test_drain();
     test_bad_peers();
+    test_place();
     rmdir(dir);
     return check_done();
 }
