@@ -19,6 +19,13 @@
 #define SILENT_WAIT_MS  2000  /* for one that does not answer: it may be just about to end */
 #define STEP_MS         50
 
+static int64_t now_ms(void)
+{
+    struct timespec ts;
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
 static bool is_mounted(const char *mountpoint)
 {
     FILE *mounts = setmntent("/proc/self/mounts", "r");
@@ -46,8 +53,11 @@ static long worth_waiting_ms(const char *path)
 
 int common_wait_free(const char *path)
 {
-    for (long waited = 0; vault_in_use(path); waited += STEP_MS) {
-        if (waited >= worth_waiting_ms(path))
+    const int64_t start = now_ms();
+    while (vault_in_use(path)) {
+        /* asking may take its time, too: a process that is silent is waited for each time */
+        const long worth = worth_waiting_ms(path);
+        if (now_ms() - start >= worth)
             return common_say_in_use(path);
         nanosleep(&(struct timespec){.tv_nsec = STEP_MS * 1000000}, NULL);
     }
