@@ -115,10 +115,12 @@ static bool is_temp_name(const char *name, const char *base)
 /* A clone holds the lock of its directory as long as it works in it: without one it was killed. */
 static void remove_stale(const char *path)
 {
+    struct stat st;
     int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (fd < 0)
         return;
-    if (flock(fd, LOCK_EX | LOCK_NB) == 0)
+    /* what is somebody else's could be turned into a link to elsewhere while we, as root, remove it */
+    if (fstat(fd, &st) == 0 && st.st_uid == geteuid() && flock(fd, LOCK_EX | LOCK_NB) == 0)
         remove_tree(path);
     close(fd);
 }

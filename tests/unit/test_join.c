@@ -420,6 +420,17 @@ static void test_killed(void)
     close(fd);
 }
 
+/* What somebody else made is not ours to remove, whatever its name. */
+static void test_others_left(void)
+{
+    char why[200];
+    if (geteuid() != 0)
+        return; /* only root can make one */
+    CHECK_EQ(shell("mkdir theirs.clone-0123456789ab && chown 1 theirs.clone-0123456789ab"), 0);
+    CHECK_EQ(clone("theirs", "s1", code, why), 0);
+    CHECK_EQ(shell("test -d theirs.clone-0123456789ab"), 0);
+}
+
 int main(void)
 {
     struct device d = {0}, other = {0};
@@ -437,6 +448,7 @@ int main(void)
     test_clone(&d);
     test_mirror(&d);
     test_killed();
+    test_others_left();
     device_close(&d);
     fixture_rm(fixture_base);
     return check_done();
