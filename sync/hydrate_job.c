@@ -103,7 +103,8 @@ static void note_get(struct hydrate *h, const struct hydrate_job *job, size_t go
 {
     pthread_mutex_lock(&h->lock);
     h->stats.received += got;
-    if (job->stream && got == job->len) {
+    /* also one that was cut off: on a link that has become slow the large ones come to nothing, again and again */
+    if (job->stream && (got == job->len || ms >= LINK_MS)) {
         uint64_t part = (uint64_t)got * LINK_MS / (uint64_t)(ms > 0 ? ms : 1);
         if (part > 2 * (uint64_t)h->part)
             part = 2 * h->part;

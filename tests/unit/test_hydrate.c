@@ -5,6 +5,8 @@
 #include "merge_fixture.h"
 #include "range_server.h"
 
+#include "sync/hydrate_impl.h"
+
 #include <time.h>
 
 #define BIG      12u
@@ -262,6 +264,31 @@ static void no_answer(struct member *m)
     CHECK_EQ(read_whole(m->d.v, 4), 0);
 }
 
+static size_t part(struct member *m)
+{
+    pthread_mutex_lock(&m->hydrate->lock);
+    size_t n = m->hydrate->part;
+    pthread_mutex_unlock(&m->hydrate->lock);
+    return n;
+}
+
+/* A link that was fast and is slow now: what is fetched ahead becomes small, or it would never come in time. */
+static void slower_link(struct member *m)
+{
+    use_server(m); /* what failed before is no reason to wait */
+    CHECK_EQ(read_part(m->d.v, 8, 0, 64 * KiB, NULL), 0);
+    const size_t before = part(m);
+    CHECK(before > 512 * KiB);
+    hydrate_set_timeout(m->hydrate, 2500);
+    atomic_store(&server.hold, true);
+    CHECK_EQ(read_part(m->d.v, 8, 64 * KiB, READ, NULL), ERR_NET); /* reads on */
+    settled(m);
+    CHECK(part(m) <= before / 2);
+    atomic_store(&server.hold, false);
+    hydrate_set_timeout(m->hydrate, HYDRATE_TIMEOUT_MS);
+    CHECK_EQ(read_whole(m->d.v, 8), 0);
+}
+
 /* Wrong bytes are neither served nor kept, whether somebody waits for them or they come ahead. */
 static void wrong_bytes(struct member *m)
 {
@@ -303,6 +330,7 @@ int main(void)
     same_bytes_once(&g.m[1]);
     side_by_side(&g.m[2]);
     no_answer(&g.m[1]);
+    slower_link(&g.m[1]);
     wrong_bytes(&g.m[1]);
     one_file(&g.m[3]);
     a_folder(&g.m[3]);
