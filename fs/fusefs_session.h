@@ -26,11 +26,11 @@ enum {
     FUSEFS_EVENT_ENDED = 4  /* the connection is gone */
 };
 
-/* One mount. Everything but the atomics is set before the threads start and constant while they run. */
 /* Bytes of one read at most, unless a mount option says otherwise: of a stream that the kernel reads ahead, several pieces are
  * opened at once. */
 #define FUSEFS_READ_MAX (256u << 10)
 
+/* One mount. Everything but the atomics is set before the threads start and constant while they run. */
 struct fusefs {
     struct vault *vault; /* borrowed */
     struct fuse_session *session;

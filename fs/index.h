@@ -90,7 +90,8 @@ int index_inode_get(struct index *ix, uint64_t ino, struct inode *inode);
  * into what is stored (a new inode gets DIRTY_ATTR) and keeps the stored versions. Remote: versions and dirty as given. */
 int index_inode_put(struct index *ix, const struct inode *inode);
 /* Sets the inode's atime, as relatime does: only if it is not newer than mtime and ctime, or a day old. No change in the sense of
- * a group: nothing is logged, and after a crash it may be as it was at the last checkpoint. */
+ * a group: nothing is logged, and after a crash it may be as it was at the last checkpoint. Those of many inodes wait for a
+ * commit (index_waiting), a few for what comes next. */
 void index_accessed(struct index *ix, uint64_t ino, int64_t now);
 /* Deletes the inode, its map (extents lose a reference), xattrs and target. Local and published: leaves a tombstone. */
 int index_inode_del(struct index *ix, uint64_t ino);

@@ -55,6 +55,10 @@ static int write_row(struct index *ix, struct index_row *row)
     int err = index_run(ix, ix->stmt[id]);
     if (err)
         return err;
+    /* Outside of a group a time of access may be all that is new. It has to be committed some time, or a mount that only
+     * reads would keep the whole table in memory, as pages of a transaction that nobody ends. */
+    if (ix->origin == 0)
+        atomic_fetch_add_explicit(&ix->ops, 1, memory_order_relaxed);
     row->in_db = true;
     row->unwritten = false;
     row->db_dirty = row->inode.dirty;
@@ -204,7 +208,7 @@ void index_accessed(struct index *ix, uint64_t ino, int64_t now)
         index_row_get(ix, ino, &row) != 0)
         return;
     const int64_t atime = row->inode.atime;
-    if (atime > row->inode.mtime && atime > row->inode.ctime && now - atime < DAY_NS)
+    if (atime > row->inode.mtime && atime > row->inode.ctime && atime > now - DAY_NS)
         return;
     row->inode.atime = now;
     row->unwritten = true;

@@ -103,7 +103,6 @@ static int explain(const struct vault *v, int err, const char *name, const char 
     return err == ERR_AUTH ? ERR_AUTH : ERR_FORMAT;
 }
 
-/* Header, lock, slot, keyring. */
 /* What opens a vault: a slot's secret, or the device key itself. */
 struct opener {
     const void *secret;
@@ -120,6 +119,7 @@ static int open_device_key(struct vault *v, const struct opener *o)
     return 0;
 }
 
+/* Header, lock, slot, keyring. */
 static int unlock(struct vault *v, const struct opener *o, char *why)
 {
     uint32_t tag;
