@@ -9,6 +9,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 /* ---- the log ---- */
 
@@ -424,6 +425,14 @@ static bool reclaim_early(struct index *ix, const struct reclaimer *r)
     return !err && n.dead_count;
 }
 
+/* On some file systems what was freed, here or by others, is free only when their own journal says so. That can take long
+ * where others write: no lock that an operation needs. */
+static void settle_freed(struct index *ix)
+{
+    if (index_full(ix))
+        (void)syncfs(ix->vault_fd);
+}
+
 /* Everything but the giving back of space. */
 static int make_checkpoint(struct index *ix, struct needless *n)
 {
@@ -449,12 +458,14 @@ int index_checkpoint(struct index *ix, void (*reclaim_lock)(void *), void (*recl
         return 0;
     struct needless n = {0};
     pthread_mutex_lock(&ix->checkpoint_lock);
+    settle_freed(ix);
     int err = make_checkpoint(ix, &n);
     if (err == ERR_NOSPACE && reclaim_early(ix, &r))
         err = make_checkpoint(ix, &n);
     if (!err) {
         /* Only now: a crash before the checkpoint was durable would come back to a state that still needs them. */
         reclaim_locked(ix, &r, &n, true);
+        settle_freed(ix);
         index_lock(ix);
         index_bind(ix->stmt[STMT_DEAD_DEL], 1, n.last_id);
         if (n.dead_count)

@@ -11,7 +11,6 @@
 #include "crypto/pagevfs.h"
 
 #include <sys/statvfs.h>
-#include <unistd.h>
 
 #define ROOM_SLACK (1u << 20)   /* asked for at once, so that most operations ask for nothing */
 #define PAGE_SLACK (256u << 10) /* the same, of notes whose pages are asked for */
@@ -95,11 +94,6 @@ int index_room_least(struct index *ix)
 {
     const size_t notes = index_note_room(ix->appending + ix->notes.len);
     int err = segment_hold(ix->segments, notes + INDEX_FREES_RESERVE);
-    if (err == ERR_NOSPACE) {
-        /* On some file systems what was freed is free only when their own journal says so. */
-        (void)syncfs(ix->vault_fd);
-        err = segment_hold(ix->segments, notes + INDEX_FREES_RESERVE);
-    }
     if (err == ERR_NOSPACE)
         hold_some(ix, notes);
     int database_err = index_room_database(ix);
