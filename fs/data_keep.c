@@ -28,25 +28,29 @@ bool data_keep_can(const struct vault *v)
     return !vault_read_only(v) && !index_full(vault_index((struct vault *)v));
 }
 
-/* Needs the index lock, in a group of changes. */
-static int move_here(struct index *ix, const struct extent *e, struct segment_pos at)
+/* Needs the index lock, in a group of changes. *at is none afterwards if the index speaks of it now. */
+static int move_here(struct index *ix, const struct extent *e, struct segment_pos *at)
 {
     struct extent now;
     int err = index_extent_get(ix, e->eid, &now);
     if (err == ERR_NOENT || (!err && !is_unmoved(&now, e)))
-        return 0; /* the bytes that were appended are dead */
-    now.at = at;
-    return err ? err : index_extent_move(ix, &now);
+        return 0;
+    now.at = *at;
+    if (!err)
+        err = index_extent_move(ix, &now);
+    if (!err)
+        *at = (struct segment_pos){0};
+    return err;
 }
 
-static int move_all(struct index *ix, const struct data_keep *items, const struct segment_pos *at,
+static int move_all(struct index *ix, const struct data_keep *items, struct segment_pos *at,
                     size_t n)
 {
     index_lock(ix);
     int err = index_begin(ix, INDEX_REMOTE, 0);
     if (!err) {
         for (size_t i = 0; i < n && !err; i++)
-            err = move_here(ix, &items[i].e, at[i]);
+            err = move_here(ix, &items[i].e, &at[i]);
         index_end(ix);
     }
     index_unlock(ix);
@@ -56,7 +60,7 @@ static int move_all(struct index *ix, const struct data_keep *items, const struc
 /* At most DATA_KEEP_AT_ONCE. */
 static int keep_some(struct vault *v, const struct data_keep *items, size_t n)
 {
-    struct segment_pos at[DATA_KEEP_AT_ONCE];
+    struct segment_pos at[DATA_KEEP_AT_ONCE] = {0};
     int err = 0;
     /* from the append on: reclaiming must not drop the segment before the index speaks of what is in it */
     vault_reclaim_rdlock(v);
@@ -65,6 +69,10 @@ static int keep_some(struct vault *v, const struct data_keep *items, size_t n)
                              seal_size(items[i].e.len), &at[i]);
     if (!err)
         err = move_all(vault_index(v), items, at, n);
+    /* What the index does not speak of is in nobody's count, so no checkpoint would give it back. */
+    for (size_t i = 0; i < n; i++)
+        if (at[i].seg != 0)
+            segment_punch(vault_segments(v), at[i], seal_size(items[i].e.len));
     vault_reclaim_unlock(v);
     return err;
 }

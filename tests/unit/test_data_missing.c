@@ -1,6 +1,8 @@
 /* data that is damaged or not here: concerns exactly the file it belongs to; is fetched once, verified, and kept. */
 #include "data_fixture.h"
 
+#include "fs/data_keep.h"
+
 #include <linux/falloc.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -197,6 +199,46 @@ static void missing_untouched(void)
     CHECK_EQ(fetches, 1);
 }
 
+static int add_segment(void *ctx, uint64_t seg, uint64_t bytes)
+{
+    char path[200];
+    struct stat st;
+    (void)bytes;
+    snprintf(path, sizeof(path), "%s/seg/%016llx", f.path, (unsigned long long)seg);
+    CHECK_EQ(stat(path, &st), 0);
+    *(uint64_t *)ctx += (uint64_t)st.st_blocks * 512;
+    return 0;
+}
+
+static uint64_t room_taken(void)
+{
+    uint64_t sum = 0;
+    CHECK_EQ(segment_each(vault_segments(f.v), add_segment, &sum), 0);
+    return sum;
+}
+
+/* What was fetched and came meanwhile by another way: the second copy takes no room, be it ever so often. */
+static void not_needed(void)
+{
+    struct data_keep items[20];
+    uint64_t ino = lose("lost5");
+    uint8_t b[10];
+    size_t got = 0;
+    for (size_t i = 0; i < 20; i++)
+        items[i] = (struct data_keep){fixture_extent(&f, ino, 0), lost_sealed};
+    CHECK_EQ(read_at(ino, 0, b, 10, &got), 0);
+    const struct extent here = fixture_extent(&f, ino, 0);
+    CHECK(here.at.seg != 0);
+    const uint64_t before = room_taken();
+    for (unsigned i = 0; i < 5; i++)
+        CHECK(data_keep(f.v, items, 20));      /* 30 MB in all */
+    CHECK(room_taken() < before + (8u << 20)); /* a reserve is */
+    const struct extent now = fixture_extent(&f, ino, 0);
+    CHECK(now.at.seg == here.at.seg && now.at.off == here.at.off);
+    CHECK_EQ(read_at(ino, 0, b, 10, &got), 0);
+    CHECK(memcmp(b, lost_plain, 10) == 0);
+}
+
 static void missing_read_only(const struct vault_fetcher *fetcher)
 {
     uint64_t ino = lose("lost4");
@@ -227,6 +269,7 @@ int main(void)
     missing_errors(&fetcher);
     damage_heals();
     missing_untouched();
+    not_needed();
     missing_read_only(&fetcher);
     fixture_remove(&f);
     return check_done();
