@@ -66,8 +66,8 @@ void fusefs_ops_stat(const struct inode *inode, struct stat *st);
 void fusefs_ops_entry(const struct inode *inode, struct fuse_entry_param *entry);
 /* Answers with ${inode}, counting the reference (and giving it back if nobody takes the answer). */
 void fusefs_ops_reply_entry(fuse_req_t req, uint64_t parent, const struct inode *inode);
-void fusefs_ops_reply_err(fuse_req_t req, int err);       /* an operation on names */
-void fusefs_ops_reply_err_inode(fuse_req_t req, int err); /* an operation on an inode */
+void fusefs_ops_reply_err(fuse_req_t req, int err);        /* an operation on names */
+void fusefs_ops_reply_err_inode(fuse_req_t req, int err);  /* an operation on an inode */
 void fusefs_ops_accessed(struct fusefs *fs, uint64_t ino); /* it was read */
 /* References given back, and the inode reaped if it was unlinked and this was the last. */
 void fusefs_ops_forget(struct fusefs *fs, uint64_t ino, uint64_t n);
