@@ -54,8 +54,10 @@ static void print_mounted(const cJSON *s)
     if (*text_of(s, "failure"))
         printf("failure     %s\n", text_of(s, "failure"));
     if (control_silent(s)) {
-        printf("state       the process that serves it (%.0f) does not answer\n",
-               number_of(s, "pid"));
+        printf("state       the process that serves it ");
+        if (cJSON_HasObjectItem(s, "pid"))
+            printf("(%.0f) ", number_of(s, "pid"));
+        puts("does not answer");
         return;
     }
     printf("store       %s\n", *text_of(s, "store") ? text_of(s, "store") : "none");

@@ -274,10 +274,12 @@ int common_find(const char *what, char **sock, cJSON **status)
     const bool silent = *sock && control_silent(found);
     if (silent) {
         const cJSON *pid = cJSON_GetObjectItemCaseSensitive(found, "pid");
-        const int number = cJSON_IsNumber(pid) ? pid->valueint : 0;
-        cmd_error("%s: the process that serves it (%d) does not answer; if it goes on so, end it "
-                  "(kill -9 %d) and unmount",
-                  what, number, number);
+        if (cJSON_IsNumber(pid))
+            cmd_error("%s: the process that serves it (%d) does not answer; if it goes on so, end "
+                      "it (kill -9 %d) and unmount",
+                      what, pid->valueint, pid->valueint);
+        else
+            cmd_error("%s: the process that serves it does not answer", what);
         free(*sock);
         *sock = NULL;
     }

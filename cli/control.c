@@ -110,6 +110,7 @@ void control_where_put(const char *sock, const char *vault, const char *mountpoi
     cJSON *where = cJSON_CreateObject();
     cJSON_AddStringToObject(where, "vault", vault);
     cJSON_AddStringToObject(where, "mountpoint", mountpoint);
+    cJSON_AddNumberToObject(where, "pid", getpid()); /* one whose queue is full does not tell it */
     char *text = cJSON_PrintUnformatted(where);
     FILE *f = text && where_path(sock, path) ? fopen(path, "we") : NULL;
     if (f) {

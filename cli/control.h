@@ -40,10 +40,11 @@ int control_path(const uint8_t vault_id[32], uint32_t device_tag, char *path, si
 /* Parses one line; NULL unless it is a JSON object of sane depth. cJSON_Delete it. */
 cJSON *control_parse(const char *line, size_t len);
 
-/* Keeps in a file beside the socket ${sock} whose it is, for those whom it does not answer. Failure does not matter. */
+/* Keeps in a file beside the socket ${sock}, which this process has, whose it is, for those whom it does not answer. Failure does not
+ * matter. */
 void control_where_put(const char *sock, const char *vault, const char *mountpoint);
 void control_where_remove(const char *sock);
-/* {"vault", "mountpoint"}, or NULL. */
+/* {"vault", "mountpoint", "pid"}, or NULL. */
 cJSON *control_where_get(const char *sock);
 
 /* ---- server ---- */
@@ -68,8 +69,8 @@ void control_server_drain(struct control_server *server, void (*hurry)(void *ctx
 void control_server_free(struct control_server *server);
 
 /* ---- client ---- */
-/* A process that does not say its status within CONTROL_PATIENCE_S counts as there, and silent: its status has "vault", "mountpoint", "pid" and
- * "state": "silent". */
+/* A process that does not say its status within CONTROL_PATIENCE_S counts as there, and silent: its status has "vault", "mountpoint" and "pid", as
+ * far as they are known, and "state": "silent". */
 #define CONTROL_PATIENCE_S 5
 bool control_silent(const cJSON *status);
 /* Connects to the process that has ${vault_or_mountpoint} mounted and asks for its status. NULL: none is. *status (may be NULL) is

@@ -119,8 +119,10 @@ static cJSON *ask_status(const char *path, const cJSON *request)
         status = cJSON_CreateObject();
         cJSON_AddStringToObject(status, "vault", "(unknown)");
     }
-    if (silent > 0)
+    if (silent > 0) {
+        cJSON_DeleteItemFromObject(status, "pid");
         cJSON_AddNumberToObject(status, "pid", silent);
+    }
     cJSON_AddStringToObject(status, "state", "silent");
     return status;
 }

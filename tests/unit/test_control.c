@@ -217,6 +217,40 @@ static void test_place(void)
     CHECK_EQ(rmdir(place), 0);
 }
 
+static void take_pid(void *ctx, const char *sock, const cJSON *status)
+{
+    const cJSON *number = cJSON_GetObjectItemCaseSensitive(status, "pid");
+    CHECK(control_silent(status));
+    *(pid_t *)ctx = cJSON_IsNumber(number) ? number->valueint : 0;
+}
+
+/* One that hangs so long that nobody can connect any more is named all the same. */
+static void test_full_queue(void)
+{
+    struct sockaddr_un addr = {.sun_family = AF_UNIX};
+    char place[sizeof(dir) + 16];
+    int queue[8];
+    pid_t found = 0;
+    snprintf(place, sizeof(place), "%s/obscurafs", dir);
+    snprintf(path, sizeof(path), "%s/1.sock", place);
+    strcpy(addr.sun_path, path);
+    CHECK_EQ(mkdir(place, 0700), 0);
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    CHECK(bind(fd, (struct sockaddr *)&addr, sizeof(addr)) == 0 && listen(fd, 0) == 0);
+    for (size_t i = 0; i < 8; i++) {
+        queue[i] = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        (void)connect(queue[i], (struct sockaddr *)&addr, sizeof(addr));
+    }
+    control_where_put(path, "/vault", "/mountpoint");
+    control_each(take_pid, &found);
+    CHECK_EQ(found, getpid());
+    control_where_remove(path);
+    for (size_t i = 0; i < 8; i++)
+        close(queue[i]);
+    close(fd);
+    CHECK(unlink(path) == 0 && rmdir(place) == 0);
+}
+
 int main(void)
 {
     if (secret_init() || !mkdtemp(dir))
@@ -226,6 +260,7 @@ int main(void)
     test_drain();
     test_bad_peers();
     test_place();
+    test_full_queue();
     rmdir(dir);
     return check_done();
 }
