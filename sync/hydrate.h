@@ -4,8 +4,8 @@
  * A reader gets the blocks that it asks for, and nothing more is fetched, until it is seen to read on: from one block to the next, or
  * from the end of an extent to the start of the following one, in the order in which files were written. Then extents are fetched
  * before they are asked for, in parts of packs that become as large as the link carries in a second or two, several at once; what comes is
- * kept on the disk. How far ahead grows with what was read, and ends with the file until the reader has gone on to the next file.
- * A reader who needs what is on its way waits for that.
+ * kept on the disk. How far ahead grows with what was read (the rest of a file of a few MiB is fetched at once), and ends with the file until
+ * the reader has gone on to the next file. A reader who needs what is on its way waits for that.
  *
  * HYDRATE_WORKERS threads do the gets, made when first needed, one of them for readers only. Each has a store handle of its own, and a buffer
  * of HYDRATE_PART bytes at most while there is work. Every store is tried in turn until one gives bytes that verify; nothing
