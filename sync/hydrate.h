@@ -20,10 +20,10 @@
 #include "fs/vault.h"
 #include "sync/stores.h"
 
-#define HYDRATE_WORKERS    6u
+#define HYDRATE_WORKERS    8u
 #define HYDRATE_TIMEOUT_MS 30000
 #define HYDRATE_PART       (4u << 20)  /* bytes fetched by one get at most */
-#define HYDRATE_AHEAD      (32u << 20) /* bytes fetched ahead of a reader at most */
+#define HYDRATE_AHEAD      (48u << 20) /* bytes fetched ahead of a reader at most */
 
 struct hydrate;
 /* ERR_NOMEM. */

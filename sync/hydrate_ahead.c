@@ -19,7 +19,7 @@
 #define WINDOW_MIN (256u << 10)
 #define UNKEPT     (4u << 20) /* ahead at most when nothing can be kept on the disk */
 #define SMALL_FILE (8u << 20) /* whoever reads on in such a file will read it all */
-#define GROWTH     4u         /* ahead at most, in what was read so far */
+#define GROWTH     8u         /* ahead at most, in what was read so far */
 #define ROWS       256u
 #define LOOK       1024u /* numbers looked at in one go; beyond, it is hardly the same reader's */
 #define STALE_MS   5000
