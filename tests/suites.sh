@@ -59,7 +59,7 @@ suite_random_ops() { OBSCURAFS=$obscurafs "$here/tests/fs/random_ops.sh" "$build
 # Power cuts: writes lost, torn or reordered, at any point.
 suite_power_cut() { OBSCURAFS=$obscurafs "$here/tests/fault/power_cut.sh"; }
 
-# A full disk: writes are refused, deleting works, nothing is lost, and it goes on. Run by name: on ext4 one of its checks of room fails.
+# A full disk: writes are refused, deleting works, nothing is lost, and it goes on. Run by name.
 suite_disk_full() { OBSCURAFS=$obscurafs "$here/tests/fs/disk_full.sh"; }
 
 # Push, clone and resume with real servers over a bad network.
