@@ -19,6 +19,8 @@
 /* How long the kernel gets for letting go of a file that nobody has open: 20 looks, 0.1 ms apart. */
 #define LOOKS   20u
 #define LOOK_NS 100000
+/* Entries of a large directory that are looked at under one hold of the index lock. */
+#define NAMES_AT_ONCE 1000u
 
 struct change {
     struct change *next;
@@ -38,6 +40,12 @@ struct fusefs_notify {
     bool stopping;
 };
 
+/* Not whoever empties the queue (a rescue tells of what it changed), nor who serves a request that he waits for. */
+static bool may_wait(const struct fusefs_notify *n)
+{
+    return !fusefs_loop_serves() && !pthread_equal(pthread_self(), n->thread);
+}
+
 static void invalidate(void *ctx, uint64_t ino, const char *name, size_t len)
 {
     struct fusefs_notify *n = ctx;
@@ -55,8 +63,7 @@ static void invalidate(void *ctx, uint64_t ino, const char *name, size_t len)
         memcpy(change->name, name, len);
     change->name[name ? len : 0] = 0;
     pthread_mutex_lock(&n->lock);
-    /* Our thread may be waiting for a request that this one serves. */
-    while (n->count >= QUEUE_MAX && !n->stopping && !fusefs_loop_serves())
+    while (n->count >= QUEUE_MAX && !n->stopping && may_wait(n))
         pthread_cond_wait(&n->room, &n->lock);
     if (n->stopping) {
         free(change);
@@ -83,25 +90,37 @@ static struct change *take(struct fusefs_notify *n)
     return change;
 }
 
+struct finding {
+    uint64_t ino, cookie; /* cookie: of the last entry that was looked at */
+    unsigned looked;
+    struct bytes_out *names;
+};
+
+static int look(void *ctx, const struct entry *entry, const struct inode *inode)
+{
+    struct finding *f = ctx;
+
+    f->cookie = entry->cookie;
+    if (entry->ino == f->ino) {
+        bytes_put(f->names, entry->name, entry->name_len);
+        bytes_put_u8(f->names, 0);
+    }
+    return ++f->looked == NAMES_AT_ONCE;
+}
+
 /* The names in ${parent} that lead to ${ino}, each with its NUL. */
 static int find_names(struct fusefs *fs, uint64_t parent, uint64_t ino, struct bytes_out *names)
 {
     struct index *ix = vault_index(fs->vault);
-    sqlite3_stmt *stmt;
+    struct finding f = {.ino = ino, .names = names};
     int err;
 
-    index_lock(ix);
-    err = index_prepare(ix, "SELECT name FROM entry WHERE parent = ?1 AND ino = ?2", &stmt);
-    if (err == 0) {
-        sqlite3_bind_int64(stmt, 1, (sqlite3_int64)parent);
-        sqlite3_bind_int64(stmt, 2, (sqlite3_int64)ino);
-        while (sqlite3_step(stmt) == SQLITE_ROW) {
-            bytes_put(names, sqlite3_column_blob(stmt, 0), (size_t)sqlite3_column_bytes(stmt, 0));
-            bytes_put_u8(names, 0);
-        }
-        sqlite3_finalize(stmt);
-    }
-    index_unlock(ix);
+    do {
+        f.looked = 0;
+        index_lock(ix);
+        err = index_entry_scan(ix, parent, f.cookie, false, look, &f);
+        index_unlock(ix);
+    } while (err == 1);
     return err < 0 ? err : names->bad ? ERR_NOMEM : 0;
 }
 

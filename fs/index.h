@@ -16,7 +16,8 @@
  *
  * Locking: index_lock is THE lock of the tree; every function here needs it but those marked [no lock]. Held for
  * microseconds; no I/O to segments, no network and no sealing of data under it (a commit writes under it, and syncs
- * the little that came since its sync outside). Lock order: reclaim lock (vault.h) -> index lock -> segment's own.
+ * the little that came since its sync outside; on a full disk it reads the log again and checkpoints under it, for nothing
+ * could go on meanwhile). Lock order: reclaim lock (vault.h) -> index lock -> segment's own.
  */
 #ifndef FS_INDEX_H
 #define FS_INDEX_H

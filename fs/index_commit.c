@@ -245,10 +245,19 @@ static int commit_full(struct index *ix)
     return 0;
 }
 
+/* On some file systems what was freed, here or by others, is free only when their own journal says so. That can take long
+ * where others write: no lock that an operation needs. */
+static void settle_freed(struct index *ix)
+{
+    if (index_full(ix))
+        (void)syncfs(ix->vault_fd);
+}
+
 int index_commit(struct index *ix)
 {
     if (ix->read_only)
         return 0;
+    settle_freed(ix);
     int err = index_flush(ix);
     if (err)
         return err;
@@ -425,14 +434,6 @@ static bool reclaim_early(struct index *ix, const struct reclaimer *r)
     return !err && n.dead_count;
 }
 
-/* On some file systems what was freed, here or by others, is free only when their own journal says so. That can take long
- * where others write: no lock that an operation needs. */
-static void settle_freed(struct index *ix)
-{
-    if (index_full(ix))
-        (void)syncfs(ix->vault_fd);
-}
-
 /* Everything but the giving back of space. */
 static int make_checkpoint(struct index *ix, struct needless *n)
 {
@@ -458,7 +459,6 @@ int index_checkpoint(struct index *ix, void (*reclaim_lock)(void *), void (*recl
         return 0;
     struct needless n = {0};
     pthread_mutex_lock(&ix->checkpoint_lock);
-    settle_freed(ix);
     int err = make_checkpoint(ix, &n);
     if (err == ERR_NOSPACE && reclaim_early(ix, &r))
         err = make_checkpoint(ix, &n);

@@ -44,9 +44,12 @@ static void init_locks(struct vault *v)
 {
     pthread_rwlockattr_t attr;
     pthread_mutex_init(&v->lock, NULL);
-    pthread_rwlock_init(&v->watcher_lock, NULL);
-    /* The thread that reclaims is the one that commits: readers that never leave a gap must not keep it waiting. */
     pthread_rwlockattr_init(&attr);
+    /* Taken under the index lock (vault_held), and held while requests that need that lock are waited for (vault_settle):
+     * nobody may be kept out because somebody waits to change the watcher. */
+    pthread_rwlockattr_setkind_np(&attr, PTHREAD_RWLOCK_PREFER_READER_NP);
+    pthread_rwlock_init(&v->watcher_lock, &attr);
+    /* The thread that reclaims is the one that commits: readers that never leave a gap must not keep it waiting. */
     pthread_rwlockattr_setkind_np(&attr, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
     pthread_rwlock_init(&v->reclaim, &attr);
     pthread_rwlockattr_destroy(&attr);

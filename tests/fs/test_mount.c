@@ -41,6 +41,11 @@ static atomic_bool hold;
         CHECK(met);                                                                                \
     } while (0)
 
+/* Changes that are told and not taken up yet: from so many on, whoever tells another waits (fusefs_notify.c). */
+#define QUEUE 4096u
+static atomic_uint told;
+static atomic_bool flooding, rescued;
+
 static int fetch(void *ctx, struct vault_fetch *want)
 {
     const struct extent *e = want->e;
@@ -226,6 +231,47 @@ static void behind_the_back(void)
     EVENTUALLY(tree_getattr(f.v, ino, &i) == ERR_NOENT);
 }
 
+/* As sync does, in whatever thread it is called. */
+static void rescue(void *ctx, uint64_t ino)
+{
+    if (!flooding)
+        return;
+    EVENTUALLY(told >= QUEUE);
+    flooding = false;
+    vault_invalidate(f.v, ino, NULL, 0);
+    rescued = true;
+}
+
+static void *tell_much(void *arg)
+{
+    for (unsigned i = 0; i < 2 * QUEUE; i++, told++)
+        vault_invalidate(f.v, INODE_ROOT, "none", 4);
+    return NULL;
+}
+
+/* A deletion is taken back while very much else changes. */
+static void rescued_in_a_flood(void)
+{
+    struct inode i, gone;
+    pthread_t thread;
+    uint64_t ino = new_file("flood");
+
+    CHECK_EQ(write_at(ino, 0, "one", 3), 0);
+    int fd = open(at("flood"), O_RDONLY);
+    CHECK(fd >= 0);
+    CHECK_EQ(tree_unlink(f.v, INODE_ROOT, "flood", 5, &gone), 0);
+    flooding = true;
+    vault_invalidate(f.v, ino, NULL, VAULT_DATA);
+    CHECK_EQ(pthread_create(&thread, NULL, tell_much, NULL), 0);
+    EVENTUALLY(rescued);
+    if (!rescued)
+        exit(1); /* it hangs, and so would the end of the mount */
+    pthread_join(thread, NULL);
+    vault_invalidate(f.v, INODE_ROOT, "flood", 5);
+    close(fd);
+    EVENTUALLY(tree_getattr(f.v, ino, &i) == ERR_NOENT);
+}
+
 static void unlinked(void)
 {
     int fd = open(at("temp"), O_CREAT | O_RDWR, 0644);
@@ -268,7 +314,7 @@ static void stopped_while_reading(pthread_t thread)
 
 int main(void)
 {
-    const struct vault_fetcher fetcher = {.fetch = fetch};
+    const struct vault_fetcher fetcher = {.fetch = fetch, .rescue = rescue};
     struct fusefs_options options = {.mountpoint = mnt};
     pthread_t thread;
     char why[200];
@@ -288,6 +334,7 @@ int main(void)
     EVENTUALLY(is_ready);
     slow_reads();
     behind_the_back();
+    rescued_in_a_flood();
     unlinked();
     stopped_while_reading(thread);
     fixture_remove(&f);
