@@ -67,8 +67,8 @@ int seal_open(const struct seal_key *key, const uint8_t id[SEAL_ID_LEN], size_t 
  * part.
  */
 #define SEAL_PART 64u
-int seal_open_part(const struct seal_key *key, const uint8_t id[SEAL_ID_LEN], size_t extent_len, size_t i,
-                   size_t from, size_t end, const uint8_t *sealed, uint8_t *plain);
+int seal_open_part(const struct seal_key *key, const uint8_t id[SEAL_ID_LEN], size_t extent_len,
+                   size_t i, size_t from, size_t end, const uint8_t *sealed, uint8_t *plain);
 
 /* Chooses the back end for tests and benchmarks: "sodium", "libcrypto"; false if the build or machine lacks it. */
 bool seal_use_backend(const char *name);

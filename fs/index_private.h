@@ -141,10 +141,10 @@ struct index {
     struct bytes_out notes; /* groups not appended yet */
     size_t appending;       /* bytes that a flush took out of notes and has not appended yet */
     size_t held;            /* room in the log for notes beyond those that are being appended */
-    size_t paged;           /* bytes of notes still to be made whose pages have room in the database */
+    size_t paged; /* bytes of notes still to be made whose pages have room in the database */
     struct index_state state;
     uint64_t eid_committed; /* eid_next of the last commit */
-    uint64_t ino_unused; /* counter: no inode of this device has it or a higher one */
+    uint64_t ino_unused;    /* counter: no inode of this device has it or a higher one */
     struct extent
         fresh; /* put and not referenced yet: inserted together with its first reference */
     bool has_fresh;

@@ -34,7 +34,8 @@ enum {
     DIRTY_CONTENT = 2, /* size or map */
     DIRTY_XATTR = 4,
     DIRTY_TIMES = 8, /* of the attributes, only times */
-    DIRTY_AGAIN = 16 /* sync's: with the bits above; published before, and not changed here since. A change made here takes it off. */
+    DIRTY_AGAIN =
+        16 /* sync's: with the bits above; published before, and not changed here since. A change made here takes it off. */
 };
 
 struct inode {

@@ -40,7 +40,7 @@ struct segment_store {
     struct segment_pos done;                      /* the end of the last record that is written */
     struct segment_pos synced;                    /* durable up to here */
     bool syncing;                                 /* a thread is at it, for all who wait */
-    bool keep_room;   /* closing does not cut the reserve off */
+    bool keep_room;                               /* closing does not cut the reserve off */
     bool dir_changed; /* a file was made since the directory was synced */
     struct segment_file *retired,
         *last_retired; /* full and not synced, ascending; a reference of ours each */

@@ -2,7 +2,7 @@
 # "N passed, N failed[, N skipped]", which are added up. $here, $build, $obscurafs come from .ci/setup.sh.
 # shellcheck shell=bash
 
-suites=(unit format attacks posix real_tree remote_changes leaks bad_input fstab crash random_ops power_cut webdav_s3 tidy gcc_clang sanitize)
+suites=(unit format attacks posix real_tree remote_changes leaks bad_input fstab crash random_ops power_cut disk_full webdav_s3 tidy gcc_clang sanitize)
 declare -A suite_limit=([power_cut]=600 [unit]=900 [sanitize]=1500 [gcc_clang]=900 [webdav_s3]=400 [tidy]=900)
 
 # count_results LOG: sums the result lines.
@@ -59,7 +59,7 @@ suite_random_ops() { OBSCURAFS=$obscurafs "$here/tests/fs/random_ops.sh" "$build
 # Power cuts: writes lost, torn or reordered, at any point.
 suite_power_cut() { OBSCURAFS=$obscurafs "$here/tests/fault/power_cut.sh"; }
 
-# A full disk: writes are refused, deleting works, nothing is lost, and it goes on. Run by name.
+# A full disk: writes are refused, deleting works, nothing is lost, and it goes on.
 suite_disk_full() { OBSCURAFS=$obscurafs "$here/tests/fs/disk_full.sh"; }
 
 # Push, clone and resume with real servers over a bad network.

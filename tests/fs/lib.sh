@@ -12,7 +12,9 @@ passed=0 failed=0 skipped=0
 at_end=() # commands for the end, run in reverse order
 
 end() {
-  local i m
+  local rc=$? i m
+  # a script that bash gave up has not made all its checks
+  [[ $rc -eq 0 ]] || bad "the script ended early, with $rc"
   # deepest first; a mount whose process was killed is taken off lazily
   while read -r m; do
     "$obscurafs" umount --no-wait "$m" >/dev/null 2>&1 || fusermount3 -uz "$m" 2>/dev/null || umount -l "$m" 2>/dev/null
