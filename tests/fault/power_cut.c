@@ -85,10 +85,13 @@ static void count(bool good, const char *why)
 
 static bool spawn_part(const char *log, unsigned first, const char *part, const char *code)
 {
-    char program[PATH_MAX], preload[PATH_MAX], number[16], env[3][PATH_MAX + 64];
+    char program[PATH_MAX], number[16], env[3][PATH_MAX + 64];
     size_t n = 0;
     pid_t pid;
     int status;
+    /* By name: a path with a space in it cannot be preloaded. */
+    if (setenv("LD_LIBRARY_PATH", run.bin, 1) != 0)
+        return false;
     while (environ[n])
         n++;
     char **all = calloc(n + 4, sizeof(*all));
@@ -96,8 +99,7 @@ static bool spawn_part(const char *log, unsigned first, const char *part, const 
         return false;
     memcpy(all, environ, n * sizeof(*all));
     snprintf(program, sizeof(program), "%s/power_work", run.bin);
-    snprintf(preload, sizeof(preload), "%s/libpower_record.so", run.bin);
-    snprintf(env[0], sizeof(env[0]), "LD_PRELOAD=%s", preload);
+    snprintf(env[0], sizeof(env[0]), "LD_PRELOAD=libpower_record.so");
     snprintf(env[1], sizeof(env[1]), "%s=%s", POWER_LOG_ENV, log);
     snprintf(env[2], sizeof(env[2]), "%s=%s", POWER_ROOT_ENV, run.disk);
     for (size_t i = 0; i < 3; i++)

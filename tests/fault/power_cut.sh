@@ -17,8 +17,9 @@ mkdir "$disk" "$m"
   bad "power_cut --seed $seed"
 
 # A program under the recorder; one that only has its quick stand-in for Argon2 (power_kdf.c).
-recorded() { LD_PRELOAD=$bin/libpower_record.so OBSCURAFS_POWER_LOG=$log OBSCURAFS_POWER_ROOT=$disk "$@"; }
-quick() { LD_PRELOAD=$bin/libpower_record.so "$@"; }
+# The library by its name: a path with a space in it cannot be preloaded.
+recorded() { LD_LIBRARY_PATH=$bin LD_PRELOAD=libpower_record.so OBSCURAFS_POWER_LOG=$log OBSCURAFS_POWER_ROOT=$disk "$@"; }
+quick() { LD_LIBRARY_PATH=$bin LD_PRELOAD=libpower_record.so "$@"; }
 
 # The load writes what it was promised to a file at the top of the disk: the recorder has it in its place among the daemon's calls.
 record() {
