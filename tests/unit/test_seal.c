@@ -287,7 +287,8 @@ static void parts(void)
                 block[at] ^= 0x10;
             }
             CHECK_EQ(seal_open_part(key, id_b, len, i, 0, 1, block, back), ERR_AUTH);
-            if (count > 1)
+            if (count > 1 &&
+                n == SEAL_BLOCK) /* all the bytes that another block has must be there */
                 CHECK_EQ(seal_open_part(key, id_a, len, (i + 1) % count, 0, 1, block, back),
                          ERR_AUTH);
             CHECK_EQ(seal_open_part(key, id_a, len, i, 0, n + 1, block, back), ERR_MISUSE);
